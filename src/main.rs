@@ -1,0 +1,2 @@
+//! ringwire.
+fn main() {}
