@@ -1,2 +1,14 @@
 #![forbid(unsafe_code)]
-//! Placeholder.
+//! What both programs put around a connection's bytes: the outbox with its limit, the timer
+//! wheel, and the queues between workers.
+//!
+//! It moves and delays bytes without reading them. It knows no descriptor, no protocol and no
+//! clock: time is an argument.
+
+mod mesh;
+mod outbox;
+mod wheel;
+
+pub use mesh::{Endpoint, RECEIVE_ITEMS_MAX, WORKERS_MAX, mesh};
+pub use outbox::{MERGE_BYTES_MAX, Outbox};
+pub use wheel::{TICK_NS, Wheel};
