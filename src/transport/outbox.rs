@@ -40,6 +40,16 @@ impl Outbox {
         }
     }
 
+    /// Puts `bytes` before everything else: the rest of a send that the socket did not take whole.
+    /// Only while nothing is in flight.
+    pub fn push_front(&mut self, bytes: Bytes) {
+        debug_assert!(self.in_flight_bytes.is_none(), "it would overtake the buffer in flight");
+        if !bytes.is_empty() {
+            self.queued_bytes += bytes.len();
+            self.queue.push_front(bytes);
+        }
+    }
+
     /// Bytes queued, the ones in flight included.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
