@@ -1,0 +1,224 @@
+//! What was measured: plain figures, merged over all threads.
+//!
+//! Not here: rounding, verdicts, tables. Invariants: times are nanoseconds; histograms are added,
+//! never averaged; a figure that was not measured is `None`, never 0.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hdrhistogram::Histogram;
+
+/// How error codes begin whose cause is on this machine: ports, descriptors, memory.
+pub const LOCAL_ERROR_PREFIX: &str = "local.";
+
+/// Why nothing could be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code: 104 configuration, 107 server not reached, 1 else.
+    pub code: u8,
+    /// What, why and the cure, in one line.
+    pub line: String,
+}
+
+impl Failure {
+    /// A scenario that makes no sense: exit code 104.
+    #[must_use]
+    pub fn configuration(line: impl Into<String>) -> Self {
+        Self { code: 104, line: line.into() }
+    }
+
+    /// A server that was not reached or refused everyone: exit code 107.
+    #[must_use]
+    pub fn unreachable(line: impl Into<String>) -> Self {
+        Self { code: 107, line: line.into() }
+    }
+
+    /// Anything else: exit code 1.
+    #[must_use]
+    pub fn other(line: impl Into<String>) -> Self {
+        Self { code: 1, line: line.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The window was measured to its end.
+    Completed,
+    /// The caller stopped it; what was measured until then is here.
+    Interrupted,
+    /// Every connection was lost before the window's end.
+    Aborted,
+}
+
+/// What one second of the window saw, by the time of receipt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    /// Messages sent (echo) or published (fan-out).
+    pub sent: u64,
+    /// Replies (echo) or deliveries (fan-out).
+    pub received: u64,
+    /// Errors.
+    pub errors: u64,
+    /// Median latency from intended time; `None` without a sample.
+    pub p50_ns: Option<u64>,
+    /// 99th percentile of the same.
+    pub p99_ns: Option<u64>,
+}
+
+/// What the generator itself used in the window.
+#[derive(Clone, Debug, Default)]
+pub struct GeneratorCost {
+    /// CPU time of the whole process.
+    pub cpu_ns: u64,
+    /// Resident memory at the window's end.
+    pub rss_bytes: Option<u64>,
+    /// CPU time of each measuring thread over the window's length, 0 to 1.
+    pub thread_busy_share: Vec<f64>,
+}
+
+/// What the server used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerCost {
+    /// CPU time of the process in the window.
+    pub cpu_ns: u64,
+    /// Resident memory before the first connection.
+    pub rss_before_bytes: u64,
+    /// Resident memory once all were connected, before the first message.
+    pub rss_connected_bytes: u64,
+    /// Resident memory at the end, connections still open.
+    pub rss_after_bytes: u64,
+}
+
+/// Everything one run measured.
+///
+/// "Of the window" means: intended (open loop) or sent (closed loop) within it; such a message
+/// counts also when it arrives after the window's end. "In the window" means by the clock.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Latency from the intended time, of the window's messages.
+    pub intended: Histogram<u64>,
+    /// Latency from the time of sending, of the same messages.
+    pub sent: Histogram<u64>,
+    /// From the call of connect to the subscription or the upgrade's answer.
+    pub connect: Histogram<u64>,
+    /// From intended to picked up by the pacer: this generator's own fault. Open loop only.
+    pub schedule_lag: Histogram<u64>,
+    /// From picked up to handed to the socket: waiting for the peer.
+    pub send_blocked: Histogram<u64>,
+
+    /// Messages (echo) or publications (fan-out) of the window that were sent.
+    pub messages_sent: u64,
+    /// Replies or deliveries of the window, duplicates not counted.
+    pub messages_received: u64,
+    /// Replies or deliveries that the window's accepted messages should have made.
+    pub messages_expected: u64,
+    /// Expected and never received.
+    pub gaps: u64,
+    /// Received again.
+    pub duplicates: u64,
+    /// Received after a later one of the same publisher.
+    pub reordered: u64,
+    /// Payloads that are not ours, or damaged.
+    pub corrupted: u64,
+    /// Payloads with a sequence that was never sent or a time yet to come.
+    pub impossible: u64,
+    /// By stable code, over the whole run. Codes that begin with [`LOCAL_ERROR_PREFIX`] are this
+    /// machine's.
+    pub errors: BTreeMap<String, u64>,
+
+    /// Replies or deliveries in the window, of whatever time sent: what bytes, requests and CPU
+    /// of the window are to be divided by.
+    pub deliveries_in_window: u64,
+    /// Bytes sent in the window on subscribers' (echo: all) TCP streams, without TCP/IP headers.
+    pub wire_bytes_sent: u64,
+    /// Bytes received in the window on the same streams.
+    pub wire_bytes_received: u64,
+    /// Bytes sent in the window on the publishers' streams.
+    pub publisher_wire_bytes_sent: u64,
+    /// Bytes received in the window on the publishers' streams.
+    pub publisher_wire_bytes_received: u64,
+    /// Bytes sent on subscribers' streams to connect and subscribe.
+    pub setup_bytes_sent: u64,
+    /// Bytes received on subscribers' streams until subscribed.
+    pub setup_bytes_received: u64,
+    /// Requests that subscribers sent in the window.
+    pub requests: u64,
+
+    /// One per started second of the window.
+    pub intervals: Vec<Interval>,
+    /// Length of the window as it was.
+    pub measured_ns: u64,
+    /// Sends that the schedule has in the window; closed loop: as `sent_count`.
+    pub offered_count: u64,
+    /// Those of them that the pacer picked up.
+    pub picked_up_count: u64,
+    /// Those of them that were handed to a socket.
+    pub sent_count: u64,
+
+    /// What the generator used.
+    pub generator: GeneratorCost,
+    /// What the server used, when its process was named.
+    pub server: Option<ServerCost>,
+    /// How the run ended.
+    pub ended: Ended,
+    /// Connections (without publishers') that were open when the window began.
+    pub connections_open: u32,
+    /// Connections that could not be opened.
+    pub connections_refused: u32,
+    /// Connections lost between the window's begin and the end.
+    pub connections_lost: u32,
+    /// Connections opened again by polling clients because the server had closed them.
+    pub reconnects: u64,
+    /// The engine that carried the client, `"uring"` or `"epoll"`.
+    pub engine: &'static str,
+}
+
+/// What phase a run is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Opening connections.
+    Connecting,
+    /// Under load, not recorded.
+    Warmup,
+    /// The measured window.
+    Measuring,
+    /// Waiting for the last replies.
+    Draining,
+}
+
+/// How a run is doing, told once a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// The phase.
+    pub phase: Phase,
+    /// Time left until the window's end; `None` while connecting.
+    pub left_ns: Option<u64>,
+    /// Connections open now.
+    pub connections_open: u32,
+    /// Sent so far, warm-up included.
+    pub sent: u64,
+    /// Received so far, warm-up included.
+    pub received: u64,
+    /// Errors so far.
+    pub errors: u64,
+}
+
+/// Who is told how a run is doing.
+pub trait Progress: Sync {
+    /// Called about once a second, from the thread that called `run`.
+    fn tick(&self, tick: &Tick);
+}
+
+/// Nobody.
+impl Progress for () {
+    fn tick(&self, _: &Tick) {}
+}

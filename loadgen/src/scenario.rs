@@ -1,0 +1,239 @@
+//! What to measure: one target, one transport, one load.
+//!
+//! Not here: flags, and their defaults. A scenario says everything that the engine needs to know;
+//! [`Scenario::check`] refuses what cannot be measured before anything is opened.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::outcome::Failure;
+
+/// Bytes of a payload that carry its publisher, sequence and times.
+pub const SIZE_BYTES_MIN: usize = 20;
+
+/// The largest payload a scenario may ask for.
+pub const SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The most publishers: what a payload's publisher field can tell apart.
+pub const PUBLISHERS_MAX: u32 = 1 << 18;
+
+/// How long warm-up and measured window may be together: what a payload's time field can hold.
+pub const SPAN_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// How a subscriber receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// WebSocket.
+    Ws,
+    /// Server-Sent Events.
+    Sse,
+    /// A GET that the server answers once there is news.
+    LongPoll,
+    /// A GET every `poll_interval`.
+    Poll,
+}
+
+impl Transport {
+    /// The name used in flags, tables and results.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Sse => "sse",
+            Self::LongPoll => "longpoll",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What the connections do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Each message sent comes back on its own connection.
+    Echo,
+    /// Publishers post, every subscriber receives.
+    Fanout,
+    /// The connections are held open; nothing is sent.
+    Idle,
+}
+
+impl Mode {
+    /// The name used in flags, tables and results.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Fanout => "fanout",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Which engine carries the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// io_uring, or else epoll.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// A rate as a ratio of integers, so that a schedule made from it has no rounding to gather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    events: u64,
+    period_ns: u64,
+}
+
+impl Rate {
+    /// `events` every `period_ns`; `None` when either is zero.
+    #[must_use]
+    pub const fn new(events: u64, period_ns: u64) -> Option<Self> {
+        if events == 0 || period_ns == 0 { None } else { Some(Self { events, period_ns }) }
+    }
+
+    /// `events` every second; `None` for zero.
+    #[must_use]
+    pub const fn per_second(events: u64) -> Option<Self> {
+        Self::new(events, NS_PER_S)
+    }
+
+    /// Events of one period.
+    #[must_use]
+    pub const fn events(self) -> u64 {
+        self.events
+    }
+
+    /// Length of the period.
+    #[must_use]
+    pub const fn period_ns(self) -> u64 {
+        self.period_ns
+    }
+
+    /// Events per second, rounded: for people, never for the schedule.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "for display only")]
+    pub fn events_per_s(self) -> f64 {
+        self.events as f64 * NS_PER_S as f64 / self.period_ns as f64
+    }
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// The `Host` header.
+    pub host: String,
+    /// Path and query. In [`Mode::Fanout`] the channel: subscribed to, and published to without
+    /// the query. With several channels, number `i` is the path with `-i` added.
+    pub path: String,
+}
+
+/// One measurement.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Where the server is.
+    pub target: Target,
+    /// How subscribers receive. [`Mode::Echo`] needs [`Transport::Ws`].
+    pub transport: Transport,
+    /// What the connections do.
+    pub mode: Mode,
+    /// Connections besides the publishers'. None in [`Mode::Fanout`] measures publishing to nobody.
+    pub connections: u32,
+    /// Length of the measured window.
+    pub duration: Duration,
+    /// Time under load before the window, not recorded.
+    pub warmup: Duration,
+    /// Open loop: messages (echo) or publications (fan-out) in total. `None`: closed loop.
+    pub rate_per_s: Option<Rate>,
+    /// Messages without a reply per connection. Closed loop: 1 if not given; open loop: unlimited
+    /// if not given. Echo only; a publisher always has one.
+    pub in_flight: Option<u32>,
+    /// Connections opened per second; as fast as 1,000 pending allow if not given.
+    pub connect_rate_per_s: Option<u32>,
+    /// Threads, each with its driver and its share of the connections.
+    pub threads: usize,
+    /// Thread `i` is pinned to `cpus[i % len]`; not at all when empty.
+    pub cpus: Vec<usize>,
+    /// Bytes of one payload.
+    pub size_bytes: usize,
+    /// Publishers in fan-out, on top of `connections`.
+    pub publishers: u32,
+    /// Channels that subscribers and publications are dealt over.
+    pub channels: u32,
+    /// Time between two polls of one connection.
+    pub poll_interval: Duration,
+    /// Where the payloads' padding comes from.
+    pub seed: u64,
+    /// Further request headers.
+    pub headers: Vec<(String, String)>,
+    /// Subprotocols offered in an upgrade.
+    pub subprotocols: Vec<String>,
+    /// Which engine carries the client.
+    pub engine: EngineChoice,
+    /// The server's process, if its cost is to be measured.
+    pub server_pid: Option<u32>,
+}
+
+impl Scenario {
+    /// Whether this can be measured at all.
+    ///
+    /// # Errors
+    /// Code 104 with the rule that is broken.
+    pub fn check(&self) -> Result<(), Failure> {
+        let wrong = |line: &str| Err(Failure::configuration(line));
+        if self.mode == Mode::Echo && self.transport != Transport::Ws {
+            return wrong("--mode echo needs a ws:// URL: only WebSocket carries replies");
+        }
+        if self.connections == 0 && self.mode != Mode::Fanout {
+            return wrong("--connections must be at least 1");
+        }
+        if self.mode == Mode::Fanout && !(1..=PUBLISHERS_MAX).contains(&self.publishers) {
+            return wrong("--publishers must be from 1 to 262144");
+        }
+        if !(1..=65_536).contains(&self.channels) {
+            return wrong("--channels must be from 1 to 65536");
+        }
+        if !(SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(&self.size_bytes) {
+            return wrong("--size must be from 20 bytes (publisher, sequence and times) to 16m");
+        }
+        if self.threads == 0 || self.threads > 1024 {
+            return wrong("--threads must be from 1 to 1024");
+        }
+        if self.duration.is_zero() || self.duration + self.warmup > SPAN_MAX {
+            return wrong("--duration must be above 0, and with --warmup at most 72h");
+        }
+        if self.transport == Transport::Poll && self.poll_interval.is_zero() {
+            return wrong("--poll-interval must be above 0");
+        }
+        if self.in_flight == Some(0) {
+            return wrong("--in-flight must be at least 1");
+        }
+        if self.connect_rate_per_s == Some(0) {
+            return wrong("--connect-rate must be at least 1");
+        }
+        if !self.target.path.starts_with('/') {
+            return wrong("the URL's path must begin with /");
+        }
+        Ok(())
+    }
+}
