@@ -1,2 +1,4 @@
 #![forbid(unsafe_code)]
 //! ringwire.
+
+pub mod channels;
