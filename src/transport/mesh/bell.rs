@@ -90,3 +90,7 @@ impl Bell {
         self.starved.fetch_and(!producers, Ordering::Relaxed) & producers
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+mod model;
