@@ -2,3 +2,8 @@
 //! ringwire.
 
 pub mod channels;
+pub mod config;
+pub mod failure;
+pub mod log;
+pub mod machine;
+pub mod metrics;

@@ -1,0 +1,79 @@
+//! What the server runs with, resolved and checked: the end of the two stages of the command line.
+//!
+//! Not here: flags, environment and files ([`crate::cli`] reads those). Invariant: a [`Config`]
+//! exists only after every value was found within its bounds and the values were found to agree
+//! with each other and with the machine; there is no default for the whole, only for each value.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::log;
+
+/// Which engine drives the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// io_uring where the kernel allows it, else epoll; said loudly which and why.
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// Everything the server can be told. Sizes are bytes, times are [`Duration`]s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The public address; port 0 asks for any free one.
+    pub listen: SocketAddr,
+    /// Worker threads, 1 to 1024; may exceed the CPUs.
+    pub workers: usize,
+    /// The CPU of each worker: as many entries as workers, each allowed to the process.
+    pub cpus: Vec<usize>,
+    /// Which engine drives the sockets.
+    pub engine: EngineChoice,
+    /// Connections of the whole process, at least 1; `None`: what descriptors and memory allow.
+    pub connections_max: Option<u32>,
+    /// Receive buffers of each worker, count (a power of two, at most 32768) and bytes of each
+    /// (64 to 16 Mi); `None`: the engine's choice.
+    pub receive_buffers: Option<(u16, u32)>,
+    /// `SO_SNDBUF` in bytes, 1 Ki to 1 Gi; `None`: the kernel's choice.
+    pub send_buffer_bytes: Option<u32>,
+    /// Longest message taken from a client, in bytes after inflating, 1 to 1 Gi.
+    pub message_bytes_max: usize,
+    /// Bytes queued for one connection before it counts as slow, 1 to 1 Gi. Tested before
+    /// queueing, so one message may overshoot it.
+    pub backpressure_bytes_max: usize,
+    /// From the first byte of a request to the end of its head, in total. 1 ms to 24 h, as every
+    /// time below that says nothing else.
+    pub header_timeout: Duration,
+    /// Between two pings of a WebSocket.
+    pub ping_interval: Duration,
+    /// From a ping to its pong.
+    pub pong_timeout: Duration,
+    /// From our Close, or our FIN, to the end of the connection.
+    pub close_timeout: Duration,
+    /// How long a connection may wait between two requests.
+    pub keepalive_timeout: Duration,
+    /// From the signal to the exit, whoever is still connected. May be 0.
+    pub drain_timeout: Duration,
+    /// Publications kept per channel, 1 to 1 M.
+    pub history_size: usize,
+    /// How long a publication is kept, and a stream nobody reads. At most 30 days.
+    pub history_ttl: Duration,
+    /// Publications replayed to one reader at most, 1 to 1 M; more counts as position lost.
+    pub recovery_publications_max: usize,
+    /// Channels of the whole process, 1 to 100 M.
+    pub channels_max: usize,
+    /// Bytes of history of the whole process, at least 1 Ki.
+    pub history_bytes_max: u64,
+    /// WebSocket subprotocols spoken, the preferred first.
+    pub subprotocols: Vec<String>,
+    /// Origins let in beside the request's own host: `scheme://host[:port]`, lower case.
+    pub allowed_origins: Vec<String>,
+    /// Least important level that is written.
+    pub log_level: log::Level,
+    /// How log lines look.
+    pub log_format: log::Format,
+    /// The admin listener; `None`: off.
+    pub admin_listen: Option<SocketAddr>,
+}
