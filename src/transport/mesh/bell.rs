@@ -63,7 +63,8 @@ impl Bell {
 
     /// Worker: says that it is going to sleep, and looks again. Whether it may.
     pub(super) fn prepare_to_sleep(&self) -> bool {
-        self.sleeping.store(true, Ordering::Relaxed);
+        // An exchange, so that it falls into one order with the exchanges of `must_wake`.
+        self.sleeping.swap(true, Ordering::Relaxed);
         settle();
         if self.news.load(Ordering::Relaxed) == 0 {
             return true;
