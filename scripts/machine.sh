@@ -38,45 +38,48 @@ cpuinfo() {
   content /proc/cpuinfo | sed -n "s/^$1[[:space:]]*:[[:space:]]*//p" | sed -n 1p
 }
 
+# Whether the processor says that it is a virtual one.
+hypervisor() {
+  case " $(cpuinfo flags) " in
+    '  ') echo null ;;
+    *' hypervisor '*) echo true ;;
+    *) echo false ;;
+  esac
+}
+
 memory_bytes() {
   content /proc/meminfo | sed -n 's/^MemTotal:[[:space:]]*\([0-9]*\) kB$/\1/p' \
     | while read -r kib; do echo $((kib * 1024)); done
 }
 
-# Every mitigation on one line: "name: state; name: state".
+# "name": "value" lines of an object, one for each pair of lines "name", "value" of the input.
+json_members() {
+  local name value separator=
+  while IFS= read -r name && IFS= read -r value; do
+    printf '%s    "%s": %s' "$separator" "$name" "$(printf '%s' "$value" | json_string)"
+    separator=$',\n'
+  done
+  [ -z "$separator" ] || printf '\n'
+}
+
 mitigations() {
   local file
   for file in /sys/devices/system/cpu/vulnerabilities/*; do
     [ -r "$file" ] || continue
-    printf '%s: %s; ' "${file##*/}" "$(content "$file" | tr '\n' ' ')"
-  done | sed 's/ *; $//; s/ ;/;/g'
-}
-
-# "name": value for one sysctl; a number where it is one.
-sysctl_entry() {
-  local path=/proc/sys/${1//./\/}
-  local value
-  value=$(content "$path" | json_integer)
-  if [ "$value" = null ]; then
-    value=$(content "$path" | json_string)
-  fi
-  printf '"%s": %s' "$1" "$value"
+    printf '%s\n%s\n' "${file##*/}" "$(content "$file" | tr '\n' ' ')"
+  done
 }
 
 sysctls() {
-  local name first=1
+  local name
   for name in \
     net.ipv4.tcp_congestion_control net.core.default_qdisc net.core.somaxconn \
     net.ipv4.tcp_max_syn_backlog net.ipv4.ip_local_port_range net.ipv4.tcp_rmem \
     net.ipv4.tcp_wmem net.ipv4.tcp_mem net.core.rmem_max net.core.wmem_max \
     net.core.rps_sock_flow_entries net.netfilter.nf_conntrack_max fs.file-max fs.nr_open \
     kernel.sched_autogroup_enabled kernel.io_uring_disabled vm.max_map_count; do
-    [ "$first" = 1 ] || printf ',\n'
-    first=0
-    printf '    '
-    sysctl_entry "$name"
+    printf '%s\n%s\n' "$name" "$(content "/proc/sys/${name//.//}" | tr '\n' ' ')"
   done
-  printf '\n'
 }
 
 # A limit of this shell: a number, or "unlimited".
@@ -108,12 +111,14 @@ cat <<JSON
   "cpu_model": $(cpuinfo 'model name' | json_string),
   "cpu_microcode": $(cpuinfo microcode | json_string),
   "cpus": $({ nproc 2>/dev/null || true; } | json_integer),
-  "hypervisor": $(cpuinfo flags | { grep -qw hypervisor && echo true || echo false; }),
+  "hypervisor": $(hypervisor),
   "memory_bytes": $(memory_bytes | json_integer),
   "governor": $(content /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor | json_string),
-  "mitigations": $(mitigations | json_string),
+  "mitigations": {
+$(mitigations | json_members)
+  },
   "sysctls": {
-$(sysctls)
+$(sysctls | json_members)
   },
   "limits": {
     "nofile_soft": $(limit -Sn),

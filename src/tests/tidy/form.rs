@@ -153,9 +153,15 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
             || named.into_iter().any(|manifest| manifest.text.contains(&format!("\"{path}\"")))
     };
     let is_named = |path: &str| {
+        let file = path.rsplit('/').next().unwrap_or(path);
         let path = path.strip_suffix("/mod.rs").unwrap_or(path.trim_end_matches(".rs"));
-        let stem = path.rsplit('/').next().unwrap_or(path);
-        tree.rust().any(|source| holds_word(&source.code, &format!("mod {stem};")))
+        let module = format!("mod {};", path.rsplit('/').next().unwrap_or(path));
+        tree.rust().any(|source| {
+            holds_word(&source.code, &module)
+                || source.lines().any(|(_, line)| {
+                    line.trim_start().starts_with("#[path = ") && holds_word(line, file)
+                })
+        })
     };
     tree.rust()
         .filter(|source| !is_root(&source.path) && !is_named(&source.path))

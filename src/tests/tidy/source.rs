@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn prose_is_blanked_and_code_stays() {
-        let text = "let a = \"unsafe \\\" //\"; // unsafe\nlet b = 'x'; fn c<'a>() {} /* u /* v */ w\n\
+        let text = "let a = \"unsafe \\\" //\"; // unsafe\n\
+                    let b = 'x'; fn c<'a>() {} /* u /* v */ w\n\
                     */ let d = r#\"unsafe \" x\"#; let e = '\\''; let f = br\"q\"; unsafe { }\n";
         let code = Source::new("a.rs", text).code;
         assert_eq!(code.matches("unsafe").count(), 1);

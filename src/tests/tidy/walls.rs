@@ -7,10 +7,12 @@ use crate::source::{Source, holds_word};
 use crate::{Offence, Tree};
 
 /// Places that read a clock without being the ring, and why they may.
-const CLOCKS_ALLOWED: &[(&str, &str)] = &[];
+const CLOCKS_ALLOWED: &[(&str, &str)] =
+    &[("src/log.rs", "stamps log lines with the date, on the main thread")];
 
 /// Places that sleep, and why they may.
-const SLEEPS_ALLOWED: &[(&str, &str)] = &[];
+const SLEEPS_ALLOWED: &[(&str, &str)] =
+    &[("src/log.rs", "keeps a wait its length once nobody is left to wait for")];
 
 /// What each package must not name in its manifest.
 const PACKAGES_APART: &[(&str, &[&str])] = &[
