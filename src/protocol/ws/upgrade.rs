@@ -1,0 +1,260 @@
+//! From HTTP to WebSocket: the request that asks, the rules it must keep, the 101 that answers.
+//!
+//! Nothing else in this crate writes a 101, and this file writes one only for an [`Upgrade`],
+//! which exists only for a request that kept all the rules: a proxy that sees a 101 believes in
+//! a tunnel.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use sha1::{Digest as _, Sha1};
+
+use crate::http::{
+    BadResponse, Body, Headers, Method, Refusal, Request, Response, has_token, list, write_header,
+};
+
+const KEY_CHARS: usize = 24;
+const KEY_BYTES: usize = 16;
+const ACCEPT_CHARS: usize = 28;
+
+/// The spare bits of the last character mean nothing; some clients do not clear them.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// A request for a WebSocket that kept all the rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgrade<'b> {
+    /// The value of `Sec-WebSocket-Key`.
+    pub key: &'b [u8],
+    headers: Headers<'b>,
+}
+
+impl<'b> Upgrade<'b> {
+    /// The subprotocols the client offers, in its order.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'b str> + Clone + use<'b> {
+        self.headers
+            .all("sec-websocket-protocol")
+            .flat_map(list)
+            .map(|token| std::str::from_utf8(token).unwrap_or_default())
+    }
+
+    /// The raw values of `Sec-WebSocket-Extensions`; nothing here understands them yet.
+    pub fn extensions(&self) -> impl Iterator<Item = &'b [u8]> + Clone + use<'b> {
+        self.headers.all("sec-websocket-extensions")
+    }
+}
+
+/// The value of `Sec-WebSocket-Accept` for a key.
+#[must_use]
+pub fn accept_key(key: &[u8]) -> [u8; 28] {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# concatenating the value for /key/ with the string
+    //# "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this concatenated value
+    //# to obtain a 20-byte value and base64-encoding
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        .finalize();
+    let mut accept = [0; ACCEPT_CHARS];
+    let written = STANDARD.encode_slice(digest, &mut accept);
+    debug_assert_eq!(written, Ok(ACCEPT_CHARS), "20 bytes are 28 characters");
+    accept
+}
+
+/// Checks a request that wants an upgrade against the rules of RFC 6455, section 4.2.1.
+pub fn check_upgrade<'b>(request: &Request<'b>) -> Result<Upgrade<'b>, Refusal> {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The method of the request MUST be GET, and the HTTP version MUST
+    //# be at least 1.1.
+    if request.method != Method::Get {
+        return Err(Refusal::new(405, "a WebSocket is opened by GET"));
+    }
+    if !request.wants_upgrade() {
+        return Err(Refusal::new(426, "this is a WebSocket: send Upgrade: websocket"));
+    }
+    let headers = request.headers;
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# A |Connection| header field that includes the token "Upgrade",
+    //# treated as an ASCII case-insensitive value.
+    if !headers.all("connection").any(|value| has_token(value, "upgrade")) {
+        return Err(Refusal::new(400, "an upgrade needs Connection: Upgrade"));
+    }
+    // A proxy that does not see the upgrade would take the body for the next request.
+    if !matches!(request.body, Body::None | Body::Length(0)) {
+        return Err(Refusal::new(400, "an upgrade request has no body: drop Content-Length"));
+    }
+    let mut versions = headers.all("sec-websocket-version");
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# If this version does not
+    //# match a version understood by the server, the server MUST
+    //# abort the WebSocket handshake described in this section and
+    //# instead send an appropriate HTTP error code (such as 426
+    //# Upgrade Required) and a |Sec-WebSocket-Version| header field
+    //# indicating the version(s) the server is capable of
+    //# understanding.
+    if (versions.next(), versions.next()) != (Some(b"13"), None) {
+        return Err(Refusal::new(426, "send one Sec-WebSocket-Version: 13"));
+    }
+    let key = check_key(headers)?;
+    let mut offered = headers.all("sec-websocket-protocol").flat_map(list);
+    if !offered.all(is_token) {
+        return Err(Refusal::new(
+            400,
+            "bad Sec-WebSocket-Protocol: send names with commas between",
+        ));
+    }
+    Ok(Upgrade { key, headers })
+}
+
+fn check_key(headers: Headers<'_>) -> Result<&[u8], Refusal> {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# A |Sec-WebSocket-Key| header field with a base64-encoded (see
+    //# Section 4 of [RFC4648]) value that, when decoded, is 16 bytes in
+    //# length.
+    const BAD: Refusal =
+        Refusal::new(400, "bad Sec-WebSocket-Key: send it once, 16 bytes in base64");
+    let mut keys = headers.all("sec-websocket-key");
+    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(BAD) };
+    let mut decoded = [0; KEY_BYTES + 2];
+    let is_key = key.len() == KEY_CHARS && LENIENT.decode_slice(key, &mut decoded) == Ok(KEY_BYTES);
+    if is_key { Ok(key) } else { Err(BAD) }
+}
+
+fn is_token(element: &[u8]) -> bool {
+    let is_token_char =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !element.is_empty() && element.iter().all(is_token_char)
+}
+
+/// The first of the supported subprotocols that is offered: the server's order decides.
+pub fn choose_subprotocol<'s, 'o>(
+    offered: impl Iterator<Item = &'o str> + Clone,
+    supported: &'s [String],
+) -> Option<&'s str> {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# The value chosen MUST be derived
+    //# from the client's handshake, specifically by selecting one of
+    //# the values from the |Sec-WebSocket-Protocol| field that the
+    //# server is willing to use for this connection (if any).
+    let is_offered = |name: &&str| offered.clone().any(|other| other == *name);
+    supported.iter().map(String::as_str).find(is_offered)
+}
+
+/// Appends the 101 that accepts an upgrade.
+pub fn encode_switching(
+    out: &mut Vec<u8>,
+    upgrade: &Upgrade<'_>,
+    subprotocol: Option<&str>,
+    extra_headers: &[(&str, &str)],
+) {
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\n\
+          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(&accept_key(upgrade.key));
+    out.extend_from_slice(b"\r\n");
+    if let Some(name) = subprotocol {
+        write_header(out, "Sec-WebSocket-Protocol", name);
+    }
+    for (name, value) in extra_headers {
+        write_header(out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The value of `Sec-WebSocket-Key` for a nonce, which must be new for each connection.
+#[must_use]
+pub fn client_key(nonce: [u8; 16]) -> String {
+    STANDARD.encode(nonce)
+}
+
+/// Appends the request that opens a WebSocket, for the client role.
+pub fn encode_upgrade_request(
+    out: &mut Vec<u8>,
+    host: &str,
+    target: &str,
+    key: &str,
+    subprotocols: &[String],
+    extra_headers: &[(String, String)],
+) {
+    crate::http::encode_request_line(out, "GET", target);
+    write_header(out, "Host", host);
+    write_header(out, "Upgrade", "websocket");
+    write_header(out, "Connection", "Upgrade");
+    write_header(out, "Sec-WebSocket-Key", key);
+    write_header(out, "Sec-WebSocket-Version", "13");
+    if !subprotocols.is_empty() {
+        write_header(out, "Sec-WebSocket-Protocol", &subprotocols.join(", "));
+    }
+    for (name, value) in extra_headers {
+        write_header(out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Checks the answer to an upgrade request, for the client role; the subprotocol, if one was
+/// chosen.
+pub fn check_switching(
+    response: &Response<'_>,
+    key: &str,
+    offered: &[String],
+) -> Result<Option<String>, BadResponse> {
+    if response.status != 101 {
+        return Err(BadResponse("the server did not switch protocols"));
+    }
+    let headers = response.headers;
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If the response lacks an |Upgrade| header field or the |Upgrade|
+    //# header field contains a value that is not an ASCII case-
+    //# insensitive match for the value "websocket", the client MUST
+    //# _Fail the WebSocket Connection_.
+    if !headers.first("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
+        return Err(BadResponse("the 101 is not for websocket"));
+    }
+    if !headers.all("connection").any(|value| has_token(value, "upgrade")) {
+        return Err(BadResponse("the 101 lacks Connection: Upgrade"));
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If the response lacks a |Sec-WebSocket-Accept| header field or
+    //# the |Sec-WebSocket-Accept| contains a value other than the
+    //# base64-encoded SHA-1 of the concatenation of the |Sec-WebSocket-
+    //# Key| (as a string, not base64-decoded) with the string "258EAFA5-
+    //# E914-47DA-95CA-C5AB0DC85B11" but ignoring any leading and
+    //# trailing whitespace, the client MUST _Fail the WebSocket
+    //# Connection_.
+    let mut accepts = headers.all("sec-websocket-accept");
+    if (accepts.next(), accepts.next()) != (Some(&accept_key(key.as_bytes())), None) {
+        return Err(BadResponse("the 101 has the wrong Sec-WebSocket-Accept"));
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If the response includes a |Sec-WebSocket-Extensions| header
+    //# field and this header field indicates the use of an extension
+    //# that was not present in the client's handshake (the server has
+    //# indicated an extension not requested by the client), the client
+    //# MUST _Fail the WebSocket Connection_.
+    if headers.first("sec-websocket-extensions").is_some() {
+        return Err(BadResponse("the 101 has an extension that was not asked for"));
+    }
+    chosen_subprotocol(headers, offered)
+}
+
+fn chosen_subprotocol(
+    headers: Headers<'_>,
+    offered: &[String],
+) -> Result<Option<String>, BadResponse> {
+    let mut values = headers.all("sec-websocket-protocol");
+    let Some(value) = values.next() else { return Ok(None) };
+    let chosen = offered.iter().find(|name| name.as_bytes() == value);
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If the response includes a |Sec-WebSocket-Protocol| header field
+    //# and this header field indicates the use of a subprotocol that was
+    //# not present in the client's handshake (the server has indicated a
+    //# subprotocol not requested by the client), the client MUST _Fail
+    //# the WebSocket Connection_.
+    match (chosen, values.next()) {
+        (Some(name), None) => Ok(Some(name.clone())),
+        _ => Err(BadResponse("the 101 has a subprotocol that was not asked for")),
+    }
+}
