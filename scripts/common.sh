@@ -93,7 +93,7 @@ stop_server() {
 
 # Builds optimised, from the committed lock file; the rest are cargo's flags.
 build_release() {
-  (cd -- "$root" && cargo build --release --locked "$@")
+  (cd -- "$root" && CARGO_TARGET_DIR=$target cargo build --release --locked "$@")
 }
 
 # Runs `"$@"` in a process group of its own and waits; its exit code is ours. A signal to the
@@ -129,10 +129,109 @@ make_result_directory() {
   done
 }
 
-# The number at KEY inside the object OBJECT of a JSON file. Enough for the flat objects of
+# The number at KEY of the object OBJECT of a JSON file, before any object inside it. Enough for
 # loadgen's result; prints nothing where the value is null or absent.
 json_number() {
   local file=$1 object=$2 key=$3
-  tr -d ' \n' <"$file" | grep -o "\"$object\":{[^{}]*}" | sed -n 1p \
+  tr -d ' \n' <"$file" | grep -o "\"$object\":{[^}]*" | sed -n 1p \
     | grep -o "\"$key\":[0-9.]*" | sed -n 1p | sed 's/.*://' || true
+}
+
+# Server and load each want a CPU of their own, else they are measured fighting for one.
+need_two_cpus() {
+  if [ "$(nproc)" -lt 2 ]; then
+    echo "this measurement wants two CPUs: one for the server, one for the load" >&2
+    exit 78
+  fi
+}
+
+# Runs `run_block FILE WHAT` over the rest of the arguments forth and back, $1 rounds of it. Appends
+# a line per block to $scratch/blocks.tsv: round, place in it, what, messages, server and load CPU
+# per message in ns, the load's exit code. The caller's run_block sets load_code when a load fails.
+run_blocks() {
+  local rounds=$1 round place what file
+  local order=()
+  shift
+  for what in "$@"; do
+    order=("$what" "${order[@]+"${order[@]}"}")
+  done
+  order=("$@" "${order[@]}")
+  mkdir "$scratch/raw"
+  printf 'round\tplace\twhat\tmessages\tserver_cpu_ns\tload_cpu_ns\tload_exit\n' \
+    >"$scratch/blocks.tsv"
+  for ((round = 1; round <= rounds; round++)); do
+    place=0
+    for what in "${order[@]}"; do
+      place=$((place + 1))
+      file=$scratch/raw/$round-$place-$what.json
+      printf 'round %s/%s: %s\n' "$round" "$rounds" "$what" >&2
+      load_code=0
+      run_block "$file" "$what"
+      if [ ! -s "$file" ] || { [ "$load_code" -ne 0 ] && [ "$load_code" -ne 96 ]; }; then
+        echo "the load against $what ended with $load_code" >&2
+        exit "$((load_code == 0 ? 1 : load_code))"
+      fi
+      printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$round" "$place" "$what" \
+        "$(json_first "$file" messages_received)" \
+        "$(json_number "$file" server cpu_ns_per_message)" \
+        "$(json_number "$file" loadgen cpu_ns_per_message)" "$load_code" >>"$scratch/blocks.tsv"
+    done
+  done
+}
+
+# The first number at KEY anywhere in a JSON file.
+json_first() {
+  tr -d ' \n' <"$1" | grep -o "\"$2\":[0-9]*" | sed -n 1p | sed 's/.*://' || true
+}
+
+# A table of blocks.tsv: for each thing measured its median, least and greatest CPU per message,
+# and the median over the rounds of its ratio to $1 in the same round. Blocks whose load called
+# its own run invalid are counted in the last column.
+print_table() {
+  awk -F '\t' -v base="$1" '
+    function sort_values(v, n,   i, j, t) {
+      for (i = 2; i <= n; i++)
+        for (j = i; j > 1 && v[j] < v[j - 1]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+    }
+    function median(v, n) {
+      sort_values(v, n)
+      return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+    }
+    FNR == 1 { next }
+    !($3 in seen) { seen[$3] = 1; names[++kinds] = $3 }
+    {
+      blocks[$3]++
+      cost[$3, blocks[$3]] = $5 + 0
+      round_sum[$1, $3] += $5
+      round_blocks[$1, $3]++
+      if ($1 > rounds) rounds = $1
+      if ($5 == "") unmeasured[$3]++
+      if ($7 != 0) invalid[$3]++
+    }
+    END {
+      printf "%-16s %12s %10s %10s %8s %7s %8s\n", "what", "median ns", "least", "greatest", \
+        "ratio", "blocks", "invalid"
+      for (k = 1; k <= kinds; k++) {
+        name = names[k]
+        if (unmeasured[name]) { printf "%-16s not measured\n", name; continue }
+        n = blocks[name]
+        for (i = 1; i <= n; i++) v[i] = cost[name, i]
+        middle = median(v, n)
+        for (r = 1; r <= rounds; r++)
+          q[r] = (round_sum[r, name] / round_blocks[r, name]) \
+            / (round_sum[r, base] / round_blocks[r, base])
+        printf "%-16s %12.0f %10.0f %10.0f %8.3f %7d %8d\n", name, middle, v[1], v[n], \
+          median(q, rounds), n, invalid[name]
+      }
+    }' "$2"
+}
+
+# Moves what the scratch directory holds of a measurement into a new result directory.
+keep_result() {
+  "$root/scripts/machine.sh" >"$scratch/machine.json"
+  make_result_directory "$1"
+  cp -R -- "$scratch/blocks.tsv" "$scratch/report.txt" "$scratch/machine.json" "$scratch/raw" \
+    "$result/"
+  echo
+  echo "written: ${result#"$PWD"/}"
 }

@@ -98,6 +98,7 @@ const RULES: &[(&str, Rule)] = &[
     ("relaxations have reasons", form::relaxations_have_reasons),
     ("the top level is named", form::top_level_is_named),
     ("dependencies are explained", form::dependencies_are_explained),
+    ("flags are explained", form::flags_are_explained),
     ("lints are inherited", form::lints_are_inherited),
     ("unsafe stays in the ring", walls::unsafe_in_the_ring),
     ("descriptors stay in the ring", walls::descriptors_in_the_ring),

@@ -197,6 +197,35 @@ pub(crate) fn dependencies_are_explained(tree: &Tree) -> Vec<Offence> {
     offences
 }
 
+/// The README names every flag of both programs.
+pub(crate) fn flags_are_explained(tree: &Tree) -> Vec<Offence> {
+    let mut offences = Vec::new();
+    for source in tree.rust().filter(|source| !source.is_test()) {
+        let mut is_flag = false;
+        for (number, line) in source.code_lines().map(|(number, line)| (number, line.trim())) {
+            is_flag |= line.starts_with("#[arg(") && holds_word(line, "long");
+            let field = line.strip_prefix("pub").and_then(|line| line.split(':').next());
+            let Some(name) = field.and_then(|field| field.rsplit(' ').next()) else { continue };
+            let flag = format!("--{}", name.replace('_', "-"));
+            if is_flag && !holds_flag(&tree.readme, &flag) {
+                let what = format!("the README does not name `{flag}`");
+                let cure = "give it a row in the table of flags";
+                offences.push(Offence::new(&source.path, number, &what, cure));
+            }
+            is_flag = false;
+        }
+    }
+    offences
+}
+
+/// Whether `text` names `flag` and not only a longer one.
+fn holds_flag(text: &str, flag: &str) -> bool {
+    text.match_indices(flag).any(|(at, _)| {
+        let next = text[at + flag.len()..].chars().next();
+        !next.is_some_and(|c| c.is_alphanumeric() || c == '-')
+    })
+}
+
 /// Every package of the workspace takes the workspace's lints.
 pub(crate) fn lints_are_inherited(tree: &Tree) -> Vec<Offence> {
     tree.sources

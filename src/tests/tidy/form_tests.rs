@@ -86,6 +86,18 @@ fn an_unexplained_dependency_is_caught() {
 }
 
 #[test]
+fn an_unexplained_flag_is_caught() {
+    let text = "/// A.\n#[arg(long, default_value = \"1\")]\n#[arg(value_parser = f)]\n\
+                pub(super) max_things: u32,\npub(super) other: u32,\n";
+    assert_catches(flags_are_explained, "src/cli/flags.rs", text, 4);
+    let mut tree = Tree::of("src/cli/flags.rs", text);
+    tree.readme = "| `--max-things-ever` |".to_owned();
+    assert_eq!(flags_are_explained(&tree).len(), 1);
+    tree.readme = "| `--max-things N` |".to_owned();
+    assert_eq!(flags_are_explained(&tree), []);
+}
+
+#[test]
 fn lints_of_its_own_are_caught() {
     assert_catches(lints_are_inherited, "src/ring/Cargo.toml", "[package]\n", 1);
     assert_passes(lints_are_inherited, "src/ring/Cargo.toml", "[lints]\nworkspace = true\n");
