@@ -106,6 +106,7 @@ const RULES: &[(&str, Rule)] = &[
     ("entropy stays in the ring", walls::entropy_in_the_ring),
     ("nothing sleeps", walls::nothing_sleeps),
     ("rooms keep their walls", walls::rooms_keep_their_walls),
+    ("rooms are silent", walls::rooms_are_silent),
     ("packages stay apart", walls::packages_stay_apart),
 ];
 
