@@ -1,9 +1,27 @@
 #![forbid(unsafe_code)]
-//! ringwire.
+//! ringwire: a real-time message server for Linux.
+//!
+//! One pinned thread per core, one io_uring (or epoll) per thread, and the same channels over
+//! WebSocket, Server-Sent Events, long polling and polling. The binary serves [`app::Surface`];
+//! a program of its own implements [`Application`] and calls [`server::serve`].
+//!
+//! What is not here: bytes on the wire (`ringwire_protocol`), what surrounds a connection's bytes
+//! (`ringwire_transport`), the kernel (`ringwire_ring`).
 
+pub mod app;
 pub mod channels;
 pub mod config;
+mod connection;
 pub mod failure;
+mod lane;
+mod limits;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+mod target;
+mod worker;
+
+pub use app::{Application, Context, Decision, Later, Message, UpgradeRequest};
+pub use channels::Name;
+pub use ringwire_protocol::Position;
+pub use ringwire_protocol::ws::Kind;

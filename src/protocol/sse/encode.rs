@@ -41,6 +41,12 @@ pub fn encode_reset(out: &mut Vec<u8>, position: Position) {
     );
 }
 
+/// Appends an id alone: no event comes of it, but a reader that reconnects resumes from there
+/// (HTML, section 9.2.6: the last event ID is set before an event without data is dropped).
+pub fn encode_position(out: &mut Vec<u8>, position: Position) {
+    put(out, format_args!("id: {position}\n\n"));
+}
+
 /// Appends a comment, which readers ignore: a heartbeat.
 pub fn encode_comment(out: &mut Vec<u8>, text: &str) {
     for line in text.split(['\r', '\n']) {

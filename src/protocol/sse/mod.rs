@@ -6,7 +6,7 @@
 mod encode;
 mod parse;
 
-pub use encode::{encode_comment, encode_event, encode_reset, encode_retry};
+pub use encode::{encode_comment, encode_event, encode_position, encode_reset, encode_retry};
 pub use parse::{Event, EventTooLarge, Parser};
 
 /// The event type of payloads in base64.

@@ -62,7 +62,9 @@ pub struct Parser {
     name: Vec<u8>,
     /// Data lines, each followed by LF; the last LF is not part of the data.
     data: Vec<u8>,
-    /// The id so far, and the one that the last event made valid.
+    /// The id that the next end of an event makes valid: a stream cut off before that end must
+    /// be resumed from the event before.
+    next_id: Option<Vec<u8>>,
     id: Vec<u8>,
     retry_ms: Option<u64>,
     /// A CR ended the last line: an LF now belongs to it.
@@ -83,6 +85,7 @@ impl Parser {
             line: Vec::new(),
             name: Vec::new(),
             data: Vec::new(),
+            next_id: None,
             id: Vec::new(),
             retry_ms: None,
             after_cr: false,
@@ -141,7 +144,8 @@ impl Parser {
     /// Bytes of the unfinished event and line kept right now.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.line.len() + self.name.len() + self.data.len()
+        let id_len = self.next_id.as_ref().map_or(0, Vec::len);
+        self.line.len() + self.name.len() + self.data.len() + id_len
     }
 
     fn check_room(&self, more: usize) -> Result<(), EventTooLarge> {
@@ -167,11 +171,16 @@ impl Parser {
         }
         kept.clear();
         self.line = kept;
-        if ends_event && self.data.is_empty() {
-            self.name.clear();
+        if !ends_event {
             return false;
         }
-        ends_event
+        if let Some(id) = self.next_id.take() {
+            self.id = id;
+        }
+        if self.data.is_empty() {
+            self.name.clear();
+        }
+        !self.data.is_empty()
     }
 
     fn field(&mut self, line: &[u8]) {
@@ -186,7 +195,7 @@ impl Parser {
                 self.data.push(b'\n');
             }
             b"event" => value.clone_into(&mut self.name),
-            b"id" if memchr::memchr(0, value).is_none() => value.clone_into(&mut self.id),
+            b"id" if memchr::memchr(0, value).is_none() => self.next_id = Some(value.to_vec()),
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 let text = std::str::from_utf8(value).unwrap_or_default();
                 self.retry_ms = text.parse().ok().or(self.retry_ms);
@@ -205,4 +214,96 @@ impl Parser {
     #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "counts in tests")]
     #[inline(always)]
     fn count(&mut self, _bytes: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Owned = (String, String, String);
+
+    fn read(stream: &[u8], chunk: usize) -> (Vec<Owned>, Parser) {
+        let mut parser = Parser::new(1 << 20);
+        let mut events = Vec::new();
+        for mut piece in stream.chunks(chunk) {
+            while let Some(event) = parser.next(&mut piece).unwrap() {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                events.push((text(event.id), text(event.name), text(event.data)));
+            }
+        }
+        (events, parser)
+    }
+
+    fn event(id: &str, name: &str, data: &str) -> Owned {
+        (id.to_string(), name.to_string(), data.to_string())
+    }
+
+    #[test]
+    fn follows_the_standard() {
+        for (stream, expected) in [
+            ("data: a\n\n", vec![event("", "", "a")]),
+            ("data:a\r\rdata: b\r\n\r\n", vec![event("", "", "a"), event("", "", "b")]),
+            ("\u{FEFF}data: a\n\n", vec![event("", "", "a")]),
+            ("\u{FEFF}\u{FEFF}data: a\n\n", vec![]),
+            ("data: \u{FEFF}\n\n", vec![event("", "", "\u{FEFF}")]),
+            ("data:  a \n\n", vec![event("", "", " a ")]),
+            ("data\ndata\n\n", vec![event("", "", "\n")]),
+            ("data\n\n", vec![event("", "", "")]),
+            ("event: x\n\ndata: a\n\n", vec![event("", "", "a")]),
+            ("event: x\ndata: a\n\n", vec![event("", "x", "a")]),
+            (": comment\n:\n\ndata: a\n\n", vec![event("", "", "a")]),
+            ("id: 1\ndata: a\n\ndata: b\n\n", vec![event("1", "", "a"), event("1", "", "b")]),
+            ("id: 1\ndata: a\n\nid\ndata: b\n\n", vec![event("1", "", "a"), event("", "", "b")]),
+            ("id: 1\0\ndata: a\n\n", vec![event("", "", "a")]),
+            ("id: 1\n\ndata: a\n\n", vec![event("1", "", "a")]),
+            ("other: 1\ndatax: y\n data: z\ndata: a\n\n", vec![event("", "", "a")]),
+            ("data: a\ndata: b", vec![]),
+        ] {
+            for chunk in 1..=stream.len() {
+                assert_eq!(read(stream.as_bytes(), chunk).0, expected, "{stream:?} by {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_counts_only_once_its_event_is_whole() {
+        let (events, parser) = read(b"id: 1\ndata: a\n\nid: 2\ndata: lost", 3);
+        assert_eq!(events, [event("1", "", "a")]);
+        assert_eq!(parser.last_id(), b"1");
+    }
+
+    #[test]
+    fn retry_is_digits() {
+        let (_, parser) = read(b"retry: 250\nretry: 1x\nretry:\nretry: -1\n", 4);
+        assert_eq!(parser.retry_ms(), Some(250));
+    }
+
+    #[test]
+    fn each_byte_is_looked_at_once() {
+        let mut stream = b"data: ".to_vec();
+        stream.extend(std::iter::repeat_n(b'x', 100_000));
+        stream.extend_from_slice(b"\r\n\r\n");
+        for chunk in [1, 7, 4096] {
+            let (events, parser) = read(&stream, chunk);
+            assert_eq!(events.len(), 1);
+            assert!(parser.looked_at <= stream.len(), "{} looks", parser.looked_at);
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_refused_at_the_limit() {
+        for line in ["data: x\n", "x", "event: abcdefgh", "data\n", "id: 1\n"] {
+            let mut parser = Parser::new(1000);
+            let mut taken = 0;
+            let refused = (0..1_000_000).any(|at: usize| {
+                taken = at;
+                let mut piece = &line.as_bytes()[at % line.len()..][..1];
+                parser.next(&mut piece).is_err()
+            });
+            // An id replaces the one before: that stream is endless without growing.
+            assert_eq!(refused, line != "id: 1\n", "{line:?}");
+            assert!(parser.held_bytes() <= 1000 + line.len(), "{line:?}");
+            assert!(taken >= 999, "{line:?}");
+        }
+    }
 }

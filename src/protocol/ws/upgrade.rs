@@ -142,10 +142,10 @@ pub fn choose_subprotocol<'s, 'o>(
     supported.iter().map(String::as_str).find(is_offered)
 }
 
-/// Appends the 101 that accepts an upgrade.
+/// Appends the 101 that accepts the upgrade that had `key`.
 pub fn encode_switching(
     out: &mut Vec<u8>,
-    upgrade: &Upgrade<'_>,
+    key: &[u8],
     subprotocol: Option<&str>,
     extra_headers: &[(&str, &str)],
 ) {
@@ -153,7 +153,7 @@ pub fn encode_switching(
         b"HTTP/1.1 101 Switching Protocols\r\n\
           Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
-    out.extend_from_slice(&accept_key(upgrade.key));
+    out.extend_from_slice(&accept_key(key));
     out.extend_from_slice(b"\r\n");
     if let Some(name) = subprotocol {
         write_header(out, "Sec-WebSocket-Protocol", name);

@@ -1,0 +1,191 @@
+//! One connection of a worker: what it is for at the moment, and what is kept for it.
+//!
+//! Not here: any decision. Invariants: an idle connection owns no heap memory but its session; the
+//! bytes kept for a peer are exactly `held_bytes`.
+
+use ringwire_protocol::Position;
+use ringwire_protocol::http::HeadScanner;
+use ringwire_protocol::ws::{Inbound, Life};
+use ringwire_ring::Slot;
+
+use crate::lane::Lane;
+
+/// Bytes of a peer that have to wait: an incomplete request, or what came while reading is paused
+/// or an answer is pending.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) progress: Progress,
+}
+
+/// How far the request at the front of the held bytes is understood.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) scanner: HeadScanner,
+    /// Bytes of the head, and of head and body together, once the head is known.
+    pub(crate) whole: Option<(usize, usize)>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { scanner: HeadScanner::new(), whole: None }
+    }
+}
+
+/// What a connection is for at the moment.
+#[derive(Debug)]
+pub(crate) enum Role<S> {
+    /// The entry has no tenant.
+    Free,
+    /// Waits for a request, or for the rest of one.
+    Request,
+    /// A request's answer comes later; the next request waits.
+    Waiting(Box<Waiting<S>>),
+    /// Speaks WebSocket.
+    WebSocket { inbound: Inbound, life: Life, session: S },
+    /// Receives Server-Sent Events.
+    Stream,
+    /// Everything was said; discards input until the peer has read it.
+    Lingering { discarded_bytes: u32 },
+}
+
+/// A request whose answer comes later.
+#[derive(Debug)]
+pub(crate) struct Waiting<S> {
+    pub(crate) pending: Pending<S>,
+}
+
+/// What the answer waits for.
+#[derive(Debug)]
+pub(crate) enum Pending<S> {
+    /// The home worker's receipt of a publication.
+    Publish,
+    /// The home worker's answer to a poll.
+    Read,
+    /// The home worker's word that the long poll is attached, then news.
+    LongPoll {
+        /// What an empty answer says; known once the home has answered.
+        position: Option<Position>,
+    },
+    /// The home worker's word that the event stream is attached.
+    Stream { since: Option<Position> },
+    /// The application's decision.
+    Upgrade(Handshake),
+    /// The home worker's word that the WebSocket is subscribed.
+    Join { handshake: Handshake, session: S, since: Option<Position> },
+}
+
+impl<S> Pending<S> {
+    pub(crate) fn is_long_poll(&self) -> bool {
+        matches!(self, Self::LongPoll { .. })
+    }
+}
+
+/// What the 101 needs of the request, which is gone by then.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) key: Vec<u8>,
+    pub(crate) offered: Vec<String>,
+    pub(crate) subprotocol: Option<String>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    pub(crate) lane: Lane,
+    pub(crate) held: Option<Box<Held>>,
+    pub(crate) role: Role<S>,
+    generation: u32,
+    /// When the peer last showed life, in ticks of the worker.
+    pub(crate) touched_tick: u32,
+}
+
+/// User memory of one connection in this table.
+pub const CONNECTION_BYTES: usize = size_of::<Connection<Box<u8>>>();
+
+/// The connections of one worker, by slot index. Reserved at once, touched as indices first
+/// appear, never moved.
+#[derive(Debug)]
+pub(crate) struct Table<S> {
+    entries: Vec<Connection<S>>,
+    live: usize,
+}
+
+impl<S> Table<S> {
+    pub(crate) fn new(slots_max: usize) -> Self {
+        Self { entries: Vec::with_capacity(slots_max), live: 0 }
+    }
+
+    /// A new tenant for `slot`.
+    pub(crate) fn insert(&mut self, slot: Slot, tick: u32) -> &mut Connection<S> {
+        while self.entries.len() <= slot.index() {
+            self.entries.push(Connection::free());
+        }
+        self.live += 1;
+        let entry = &mut self.entries[slot.index()];
+        debug_assert!(matches!(entry.role, Role::Free), "two tenants of one slot");
+        *entry = Connection::free();
+        entry.role = Role::Request;
+        entry.generation = slot.generation();
+        entry.touched_tick = tick;
+        entry
+    }
+
+    /// The tenant, unless it is gone.
+    #[inline]
+    pub(crate) fn find(&mut self, slot: Slot) -> Option<&mut Connection<S>> {
+        let entry = self.entries.get_mut(slot.index())?;
+        let present = entry.generation == slot.generation() && !matches!(entry.role, Role::Free);
+        present.then_some(entry)
+    }
+
+    /// Ends a tenancy and hands over what the entry held.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Connection<S>> {
+        let entry = self.find(slot)?;
+        let connection = std::mem::replace(entry, Connection::free());
+        self.live -= 1;
+        Some(connection)
+    }
+
+    /// Connections in the table.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// The slot of entry `index`, if it has a tenant.
+    pub(crate) fn slot_at(&self, index: usize) -> Option<Slot> {
+        let entry = self.entries.get(index)?;
+        let number = u32::try_from(index).ok()?;
+        (!matches!(entry.role, Role::Free)).then(|| Slot::new(number, entry.generation))
+    }
+
+    /// Entries ever used; indices beyond have no tenant.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl<S> Connection<S> {
+    fn free() -> Self {
+        Self { lane: Lane::default(), held: None, role: Role::Free, generation: 0, touched_tick: 0 }
+    }
+
+    /// Whether messages may be written: an open WebSocket, or an event stream.
+    #[inline]
+    pub(crate) fn may_send(&self) -> bool {
+        match &self.role {
+            Role::WebSocket { life, .. } => life.may_send(),
+            Role::Lingering { .. } | Role::Free => false,
+            Role::Request | Role::Waiting(_) | Role::Stream => true,
+        }
+    }
+
+    /// Bytes of input kept for the peer.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let partial = match &self.role {
+            Role::WebSocket { inbound, .. } => inbound.held_bytes(),
+            _ => 0,
+        };
+        partial + self.held.as_ref().map_or(0, |held| held.bytes.len())
+    }
+}

@@ -1,0 +1,85 @@
+//! How much and how long: the configuration in the units of the loop.
+//!
+//! Not here: how the numbers were given ([`crate::config`]). Invariant: made once at the start and
+//! never changed.
+
+use std::time::Duration;
+
+use ringwire_protocol::http::HeadLimits;
+use ringwire_protocol::ws;
+
+use crate::channels::ChannelLimits;
+use crate::config::Config;
+
+/// Bytes of further input that are held while a request waits for its answer.
+pub(crate) const WAITING_INPUT_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that a connection may still send after everything was said.
+pub(crate) const LINGER_BYTES_MAX: u32 = 1024 * 1024;
+
+/// A poll answers at most this many bytes of payload, and at least one publication.
+pub(crate) const POLL_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Sends handed over at once while a publication is fanned out.
+pub(crate) const FANOUT_SLICE: usize = 256;
+
+/// Publications gathered before they are fanned out, though more completions are pending.
+pub(crate) const GATHERED_MAX: usize = 256;
+
+/// Empty fragments that one message may have.
+const EMPTY_FRAGMENTS_MAX: u32 = 1024;
+
+/// The limits of one worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) head: HeadLimits,
+    pub(crate) ws: ws::Limits,
+    /// Bytes of a message, and of a publication's body.
+    pub(crate) message_bytes_max: usize,
+    pub(crate) backpressure_bytes_max: usize,
+    pub(crate) header_timeout_ns: u64,
+    pub(crate) ping_interval_ns: u64,
+    pub(crate) pong_timeout_ns: u64,
+    pub(crate) close_timeout_ns: u64,
+    pub(crate) keepalive_timeout_ns: u64,
+    pub(crate) drain_timeout_ns: u64,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) channels: ChannelLimits,
+}
+
+impl Limits {
+    /// The share of one worker in what `config` allows the process.
+    pub(crate) fn new(config: &Config) -> Self {
+        let share = config.workers.max(1);
+        Self {
+            head: HeadLimits::default(),
+            ws: ws::Limits {
+                message_bytes_max: config.message_bytes_max,
+                empty_fragments_max: EMPTY_FRAGMENTS_MAX,
+            },
+            message_bytes_max: config.message_bytes_max,
+            backpressure_bytes_max: config.backpressure_bytes_max,
+            header_timeout_ns: nanoseconds(config.header_timeout),
+            ping_interval_ns: nanoseconds(config.ping_interval),
+            pong_timeout_ns: nanoseconds(config.pong_timeout),
+            close_timeout_ns: nanoseconds(config.close_timeout),
+            keepalive_timeout_ns: nanoseconds(config.keepalive_timeout),
+            drain_timeout_ns: nanoseconds(config.drain_timeout),
+            allowed_origins: config.allowed_origins.clone(),
+            channels: ChannelLimits {
+                history_size: config.history_size,
+                history_ttl_ns: nanoseconds(config.history_ttl),
+                recovery_publications_max: config.recovery_publications_max,
+                channels_max: config.channels_max.div_ceil(share),
+                history_bytes_max: usize::try_from(config.history_bytes_max)
+                    .unwrap_or(usize::MAX)
+                    .div_ceil(share),
+            },
+        }
+    }
+}
+
+/// A duration of the configuration in the loop's unit.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

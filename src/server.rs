@@ -1,0 +1,393 @@
+//! The composition: listeners, engines, one pinned thread per worker, signals.
+//!
+//! Not here: what a worker does ([`crate::worker`]). Invariants: the first line on stdout means
+//! that every worker accepts; a worker that fails takes the process with it, because half a server
+//! is worse than none.
+
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ringwire_ring::{
+    Bells, Driver, EngineOptions, Features, ListenOptions, Listener, Permits, ReceiveBuffers,
+    Signals, bind, epoll::Epoll, kernel_release, pin, uring::Uring,
+};
+use ringwire_transport::{Endpoint, mesh};
+
+use crate::admin::{Admin, AdminState};
+use crate::app::{Application, Remote, Surface};
+use crate::config::{Config, EngineChoice};
+use crate::failure::Failure;
+use crate::limits::Limits;
+use crate::log::{self, Logger, Writer};
+use crate::metrics::{Build, WorkerMetrics};
+use crate::room::{Room, room};
+use crate::worker::{Crew, Letter, Parts, Worker};
+
+/// Letters from one worker to another before they overflow into a list.
+const MESH_CAPACITY: usize = 4096;
+
+/// Bytes of letters that wait for one worker before it counts as behind.
+const MESH_OVERFLOW_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How often the main thread looks whether the workers have left, at the latest.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Serves [`Surface`] until a signal: what the `ringwire` binary does.
+///
+/// # Errors
+/// What keeps the server from starting, or a worker from going on.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let subprotocols = config.subprotocols.clone();
+    serve(config, move |_| Surface::new(subprotocols.clone()))
+}
+
+/// Serves `application` until SIGTERM or SIGINT, then drains. Each worker's value is made on its
+/// own thread; `application` gets the worker's index.
+///
+/// # Errors
+/// What keeps the server from starting, or a worker from going on.
+pub fn serve<A: Application>(
+    config: &Config,
+    application: impl Fn(usize) -> A + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let signals = Signals::block();
+    let (logger, writer) = log::channel(config.log_level, config.log_format);
+    let server = Server::start(config, &logger, application)?;
+    let admin = AdminState::new(server.metrics.clone(), server.build());
+    let _admin = match config.admin_listen {
+        Some(address) => Some(Admin::start(address, Arc::clone(&admin))?),
+        None => None,
+    };
+    eprintln!("{server}");
+    for line in &server.notes {
+        eprintln!("{line}");
+    }
+    admin.set_ready();
+    println!("listening on {}", server.address());
+    drop(std::io::stdout().flush());
+    let stop = server.stopper();
+    let watcher = move || {
+        signals.wait(None);
+        admin.set_draining();
+        stop.drain();
+        signals.wait(None);
+        // The second signal means now.
+        std::process::exit(1);
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watcher)
+        .map_err(|error| Failure::other(format!("no thread for signals: {error}")))?;
+    watch(server, writer)
+}
+
+/// Writes the log until the workers have left.
+fn watch(server: Server, mut writer: Writer) -> Result<(), Failure> {
+    let mut errors = std::io::stderr();
+    while !server.is_finished() {
+        if writer.wait(WATCH_INTERVAL) {
+            // A log nobody can read any more is no reason to stop serving.
+            drop(writer.drain(&mut errors));
+        }
+    }
+    let outcome = server.join();
+    drop(writer.drain(&mut errors));
+    outcome
+}
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    engine: &'static str,
+    cpus: Vec<usize>,
+    connections_max: u32,
+    notes: Vec<String>,
+    stopper: Stopper,
+    metrics: Vec<Arc<WorkerMetrics>>,
+    threads: Vec<JoinHandle<Result<(), Failure>>>,
+}
+
+/// Ends a server from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    crew: Arc<Crew>,
+    bells: Arc<Bells>,
+}
+
+impl Stopper {
+    /// Stops accepting, tells everybody, and lets the workers leave.
+    pub fn drain(&self) {
+        self.crew.drain();
+        for worker in 0..self.bells.workers() {
+            self.bells.bell(worker).ring();
+        }
+    }
+}
+
+impl Server {
+    /// Binds, starts the workers, and returns when all of them accept.
+    ///
+    /// # Errors
+    /// What keeps the server from starting.
+    pub fn start<A: Application>(
+        config: &Config,
+        logger: &Logger,
+        application: impl Fn(usize) -> A + Send + Sync + 'static,
+    ) -> Result<Self, Failure> {
+        let (engine, features, notes) = choose_engine(config)?;
+        let workers = config.workers;
+        let room = room(config, engine);
+        let options = ListenOptions {
+            backlog: room.backlog(workers),
+            send_buffer_bytes: config.send_buffer_bytes,
+        };
+        let (address, listeners) = bind(config.listen, workers, &options)
+            .map_err(|refusal| Failure::configuration(refusal.to_string()))?;
+        let bells = Bells::new(workers)
+            .map_err(|error| Failure::configuration(format!("no eventfd for a worker: {error}")))?;
+        let stopper = Stopper { crew: Arc::new(Crew::new(workers)), bells: Arc::new(bells) };
+        let metrics: Vec<_> = (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect();
+        let plan = Plan {
+            config: config.clone(),
+            logger: logger.clone(),
+            features,
+            room,
+            permits: Arc::new(Permits::new(room.connections_max)),
+            stopper: stopper.clone(),
+            metrics: metrics.clone(),
+            application,
+        };
+        let threads = plan.start(engine, listeners)?;
+        Ok(Self {
+            address,
+            engine,
+            cpus: config.cpus.clone(),
+            connections_max: room.connections_max,
+            notes,
+            stopper,
+            metrics,
+            threads,
+        })
+    }
+
+    /// Where it listens, the port resolved.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What each worker counts.
+    #[must_use]
+    pub fn metrics(&self) -> &[Arc<WorkerMetrics>] {
+        &self.metrics
+    }
+
+    /// A handle that ends the server from any thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Whether every worker has left.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until every worker has left.
+    ///
+    /// # Errors
+    /// What kept a worker from going on.
+    pub fn join(self) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        for thread in self.threads {
+            let left = thread.join().unwrap_or_else(|_| Err(Failure::other("a worker panicked")));
+            outcome = outcome.and(left);
+        }
+        outcome
+    }
+
+    fn build(&self) -> Build {
+        Build { engine: self.engine, ..Build::default() }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor) = kernel_release();
+        let cpus: Vec<_> = self.cpus.iter().map(ToString::to_string).collect();
+        write!(
+            f,
+            "engine={} kernel={major}.{minor} workers={} cpus={} max_connections={}",
+            self.engine,
+            self.threads.len(),
+            cpus.join(","),
+            self.connections_max
+        )
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({self})")
+    }
+}
+
+/// The engine's name, its features, and what the operator should know about the choice.
+fn choose_engine(config: &Config) -> Result<(&'static str, Features, Vec<String>), Failure> {
+    if config.engine == EngineChoice::Epoll {
+        return Ok(("epoll", Features::all(), Vec::new()));
+    }
+    match ringwire_ring::probe() {
+        Ok(features) => Ok(("uring", masked(features), Vec::new())),
+        Err(refusal) if config.engine == EngineChoice::Auto => {
+            let note = format!("io_uring cannot be used, epoll serves instead: {refusal}");
+            Ok(("epoll", Features::all(), vec![note]))
+        }
+        Err(refusal) => Err(Failure::configuration(refusal.to_string())),
+    }
+}
+
+/// Switches features off by name, for comparisons of one build with itself.
+fn masked(mut features: Features) -> Features {
+    let off = std::env::var("RINGWIRE_FEATURES_OFF").unwrap_or_default();
+    for name in off.split(',') {
+        match name.trim() {
+            "silent_sends" | "optimistic_send" => features.silent_sends = false,
+            "incremental_buffers" => features.incremental_buffers = false,
+            "capped_receive" => features.capped_receive = false,
+            "ring_messages" => features.ring_messages = false,
+            _ => {}
+        }
+    }
+    features
+}
+
+/// Everything that the worker threads share.
+struct Plan<F> {
+    config: Config,
+    logger: Logger,
+    features: Features,
+    room: Room,
+    permits: Arc<Permits>,
+    stopper: Stopper,
+    metrics: Vec<Arc<WorkerMetrics>>,
+    application: F,
+}
+
+impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
+    fn start(
+        self,
+        engine: &'static str,
+        listeners: Vec<Listener>,
+    ) -> Result<Vec<JoinHandle<Result<(), Failure>>>, Failure> {
+        let workers = listeners.len();
+        let plan = Arc::new(self);
+        let endpoints = mesh(workers, MESH_CAPACITY, MESH_OVERFLOW_BYTES_MAX);
+        let (ready, is_ready) = mpsc::channel();
+        let mut threads = Vec::with_capacity(workers);
+        for (index, (listener, mesh)) in listeners.into_iter().zip(endpoints).enumerate() {
+            let (plan, ready) = (Arc::clone(&plan), ready.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || plan.work(engine, index, listener, mesh, &ready))
+                .map_err(|error| Failure::other(format!("no thread for a worker: {error}")))?;
+            threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..workers {
+            match is_ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) => return Err(Failure::other("a worker ended before it was ready")),
+            }
+        }
+        Ok(threads)
+    }
+
+    fn work(
+        &self,
+        engine: &str,
+        index: usize,
+        listener: Listener,
+        mesh: Endpoint<Letter>,
+        ready: &mpsc::Sender<Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let _guard = AbortOnPanic;
+        if !pin(self.config.cpus[index]) {
+            self.logger.warn(format_args!("worker {index} could not be pinned to its CPU"));
+        }
+        let options = EngineOptions {
+            worker: index,
+            bells: Arc::clone(&self.stopper.bells),
+            slots_max: self.room.slots_max,
+            permits: Arc::clone(&self.permits),
+            receive_buffers: self
+                .config
+                .receive_buffers
+                .map(|(count, bytes)| ReceiveBuffers { count, bytes }),
+            features: self.features,
+        };
+        if engine == "uring" {
+            self.serve(index, Uring::new(options), listener, mesh, ready)
+        } else {
+            self.serve(index, Epoll::new(options), listener, mesh, ready)
+        }
+    }
+
+    fn serve<D: Driver<Listener = Listener>>(
+        &self,
+        index: usize,
+        driver: Result<D, ringwire_ring::Refusal>,
+        listener: Listener,
+        mesh: Endpoint<Letter>,
+        ready: &mpsc::Sender<Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let listening = driver.and_then(|mut driver| {
+            driver.listen(listener)?;
+            Ok(driver)
+        });
+        let driver = match listening {
+            Ok(driver) => driver,
+            Err(refusal) => {
+                drop(ready.send(Err(Failure::configuration(refusal.to_string()))));
+                return Ok(());
+            }
+        };
+        let mut worker = Worker::new(Parts {
+            index,
+            app: (self.application)(index),
+            mesh,
+            crew: Arc::clone(&self.stopper.crew),
+            remote: Remote::new(driver.doorbell()),
+            driver,
+            metrics: Arc::clone(&self.metrics[index]),
+            logger: self.logger.for_worker(index),
+            limits: Limits::new(&self.config),
+            slots_max: self.room.slots_max as usize,
+        });
+        drop(ready.send(Ok(())));
+        while !worker.is_done() {
+            worker
+                .turn()
+                .map_err(|errno| Failure::other(format!("worker {index} cannot go on: {errno}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// A panic on a worker's thread ends the process: its connections and channels are lost anyway,
+/// and a supervisor restarts a whole server better than half of one.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One worker: the only place that sees both the driver and the connections.
+//!
+//! A turn takes what the kernel completed, lets the connections speak, passes letters between
+//! workers, fans publications out, and hands everything over at once. Not here: what any of it
+//! means on the wire (`protocol`), and who calls [`Worker::turn`] (`server`, the tests).
+//! Invariants: a worker never blocks but in [`Driver::turn`]; what one peer does costs the others
+//! no more than its share of a turn; at the end of a turn the kernel holds nothing borrowed.
+
+mod answer;
+mod deliver;
+mod drain;
+mod fanout;
+mod letters;
+mod receive;
+mod request;
+mod subscribe;
+mod timers;
+mod upgrade;
+mod websocket;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use ringwire_ring::{Accepting, Completion, Driver, Errno, Slot};
+use ringwire_transport::{Endpoint, TICK_NS, Wheel};
+
+use crate::app::{Application, Effect, Remote};
+use crate::channels::{Home, Local, Request};
+use crate::connection::{Connection, Role, Table};
+use crate::lane::{Egress, Flags};
+use crate::limits::Limits;
+use crate::log::Logger;
+use crate::metrics::{State, Transport, WorkerMetrics};
+
+pub(crate) use drain::Crew;
+pub(crate) use letters::Letter;
+
+/// Bytes of one worker's arena that must be free before a completion is handled: below, the batch
+/// is handed over first, so that a burst of replies seldom spills into outboxes.
+const ARENA_BYTES_MIN: usize = 64 * 1024;
+
+/// What a worker is made of.
+pub(crate) struct Parts<D, A: Application> {
+    pub(crate) index: usize,
+    pub(crate) driver: D,
+    pub(crate) app: A,
+    pub(crate) mesh: Endpoint<Letter>,
+    pub(crate) crew: Arc<Crew>,
+    pub(crate) remote: Remote<A::Session>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) logger: Logger,
+    pub(crate) limits: Limits,
+    pub(crate) slots_max: usize,
+}
+
+/// One worker. See the module's head.
+pub(crate) struct Worker<D, A: Application> {
+    index: usize,
+    driver: D,
+    app: A,
+    table: Table<A::Session>,
+    egress: Egress,
+    wheel: Wheel,
+    /// What handlers asked for and is not done yet.
+    effects: Vec<Effect>,
+    /// Connections to be ended once their last byte is out.
+    ending: Vec<Slot>,
+    /// Connections whose held input may be handled again.
+    ready: Vec<Slot>,
+    home: Home,
+    local: Local,
+    /// Connections that may pull their next slice once the batch is over.
+    pulls: Vec<Slot>,
+    mesh: Endpoint<Letter>,
+    /// Letters of this worker to itself.
+    loopback: VecDeque<Letter>,
+    /// Letters that neither queue nor overflow took; they go first.
+    unposted: VecDeque<(usize, Letter)>,
+    crew: Arc<Crew>,
+    remote: Remote<A::Session>,
+    metrics: Arc<WorkerMetrics>,
+    logger: Logger,
+    limits: Limits,
+    /// Requests the home has handled since its last flush.
+    home_requests: usize,
+    /// Bytes of input kept for peers.
+    held_bytes: usize,
+    completions: Vec<Completion>,
+    inbox: Vec<(usize, Letter)>,
+    departures: Vec<(usize, Request)>,
+    members: Vec<u32>,
+    expired: Vec<u32>,
+    messages_sent: u64,
+    start_ns: u64,
+    now_ns: u64,
+    drain: drain::Drain,
+}
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    /// A worker that accepts from its first turn on.
+    pub(crate) fn new(parts: Parts<D, A>) -> Self {
+        let Parts {
+            index,
+            mut driver,
+            app,
+            mesh,
+            crew,
+            remote,
+            metrics,
+            logger,
+            limits,
+            slots_max,
+        } = parts;
+        driver.accept(Accepting::On);
+        let now_ns = driver.clock_ns();
+        let workers = mesh.workers();
+        Self {
+            index,
+            driver,
+            app,
+            table: Table::new(slots_max),
+            egress: Egress::new(limits.backpressure_bytes_max),
+            wheel: Wheel::new(slots_max, now_ns),
+            effects: Vec::new(),
+            ending: Vec::new(),
+            ready: Vec::new(),
+            home: Home::new(workers, limits.channels),
+            local: Local::new(workers, slots_max),
+            pulls: Vec::new(),
+            mesh,
+            loopback: VecDeque::new(),
+            unposted: VecDeque::new(),
+            crew,
+            remote,
+            metrics,
+            logger,
+            limits,
+            home_requests: 0,
+            held_bytes: 0,
+            completions: Vec::new(),
+            inbox: Vec::new(),
+            departures: Vec::new(),
+            members: Vec::new(),
+            expired: Vec::new(),
+            messages_sent: 0,
+            start_ns: now_ns,
+            now_ns,
+            drain: drain::Drain::Serving,
+        }
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// What leaves the engine unusable.
+    pub(crate) fn turn(&mut self) -> Result<(), Errno> {
+        let deadline_ns = self.wait_until_ns();
+        let mut completions = std::mem::take(&mut self.completions);
+        let outcome = self.driver.turn(deadline_ns, &mut completions);
+        self.mesh.awake();
+        self.now_ns = self.driver.now_ns();
+        let quiet = completions.is_empty();
+        for completion in completions.drain(..) {
+            self.complete(completion);
+            self.make_room();
+        }
+        self.completions = completions;
+        self.read_letters();
+        self.spread(quiet);
+        self.expire();
+        self.settle();
+        self.show();
+        outcome
+    }
+
+    /// Runs everything that handlers left behind, until nothing is left, and hands it over.
+    fn settle(&mut self) {
+        loop {
+            self.flush();
+            self.pull();
+            self.end_idle();
+            let Some(slot) = self.ready.pop() else { break };
+            self.resume_held(slot);
+        }
+        self.post_unposted();
+        let driver = &mut self.driver;
+        self.mesh.flush(|worker| driver.wake(worker));
+    }
+
+    /// When the next turn must end though nothing completes.
+    fn wait_until_ns(&mut self) -> u64 {
+        let busy = !self.loopback.is_empty() || self.home_requests > 0 || self.home.is_waiting();
+        if busy || !self.mesh.prepare_to_sleep() {
+            return 0;
+        }
+        let timers = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);
+        let streams = self.home.next_expiry_ns().unwrap_or(u64::MAX);
+        timers.min(streams).min(self.drain.deadline_ns())
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { slot, mut lease } => self.received(slot, &mut lease),
+            Completion::Accepted { slot, .. } => self.accepted(slot),
+            Completion::Sent { slot, result } => self.sent(slot, result),
+            Completion::Ended { slot, result } => self.ended(slot, result),
+            Completion::Closed { .. } => self.metrics.closed.add(1),
+            Completion::Woken => self.obey(),
+            Completion::AcceptEnded => self.accept_ended(),
+            Completion::Connected { .. } => debug_assert!(false, "a server connects to nobody"),
+        }
+    }
+
+    fn accepted(&mut self, slot: Slot) {
+        self.metrics.accepted.add(1);
+        let tick = self.tick();
+        let connection = self.table.insert(slot, tick);
+        connection.lane.flags.set(Flags::REQUEST_BEGUN);
+        self.metrics.connection_moved(None, Some((Transport::Http, State::Connecting)));
+        self.driver.receive(slot, true);
+        if self.is_draining() {
+            self.refuse_for_drain(slot);
+        } else {
+            self.set_deadline(slot, self.limits.header_timeout_ns);
+        }
+    }
+
+    /// Hands the batch over early when the next completion's replies might not fit.
+    #[inline]
+    fn make_room(&mut self) {
+        let batch = &mut self.egress.batch;
+        if batch.len() >= crate::limits::FANOUT_SLICE || batch.arena().len() < ARENA_BYTES_MIN {
+            self.flush();
+        }
+    }
+
+    /// Ticks since the worker's start: the resolution of signs of life.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "wraps after eight years of 64 ms ticks")]
+    fn tick(&self) -> u32 {
+        ((self.now_ns - self.start_ns) / TICK_NS) as u32
+    }
+
+    /// Nanoseconds since the peer last showed life, to a tick.
+    fn idle_ns(&self, touched_tick: u32) -> u64 {
+        u64::from(self.tick().wrapping_sub(touched_tick)) * TICK_NS
+    }
+
+    fn set_deadline(&mut self, slot: Slot, delay_ns: u64) {
+        self.wheel.set(slot.number(), self.now_ns.saturating_add(delay_ns));
+    }
+
+    /// Gives a connection another role and keeps the gauges right.
+    fn assign(&mut self, slot: Slot, role: Role<A::Session>) -> Option<Role<A::Session>> {
+        let connection = self.table.find(slot)?;
+        let before = station(connection);
+        let old = std::mem::replace(&mut connection.role, role);
+        let after = station(connection);
+        if before != after {
+            self.metrics.connection_moved(Some(before), Some(after));
+        }
+        Some(old)
+    }
+
+    fn show(&mut self) {
+        let metrics = &self.metrics;
+        if self.messages_sent > 0 {
+            metrics.messages_sent.add(self.messages_sent);
+            self.messages_sent = 0;
+        }
+        metrics.held_bytes.set((self.held_bytes + self.egress.queued_bytes) as u64);
+        metrics.show_figures(&self.driver.figures());
+    }
+
+    /// What each worker counts.
+    pub(crate) fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+}
+
+/// How a connection counts in the gauges.
+fn station<S>(connection: &Connection<S>) -> (Transport, State) {
+    let flags = connection.lane.flags;
+    match &connection.role {
+        Role::WebSocket { life, .. } if !life.may_send() => (Transport::WebSocket, State::Closing),
+        Role::WebSocket { .. } => (Transport::WebSocket, State::Open),
+        Role::Stream => (Transport::Sse, State::Open),
+        Role::Waiting(waiting) if waiting.pending.is_long_poll() => {
+            (Transport::LongPoll, State::Open)
+        }
+        Role::Lingering { .. } => (Transport::Http, State::Closing),
+        Role::Waiting(_) => (Transport::Http, State::Open),
+        Role::Request if flags.has(Flags::SERVED) => (Transport::Http, State::Open),
+        Role::Request | Role::Free => (Transport::Http, State::Connecting),
+    }
+}
+
+impl<D, A: Application> fmt::Debug for Worker<D, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+    }
+}

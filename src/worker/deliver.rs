@@ -1,0 +1,138 @@
+//! Bytes out, and the end of a connection.
+//!
+//! Not here: what is said. Invariants: FIN follows the last byte; a connection is closed only
+//! after its peer had the chance to read what was said; a table entry is given back before its
+//! slot can return.
+
+use ringwire_ring::{Driver, Errno, Failure, Shutdown, Slot};
+
+use super::{Worker, station};
+use crate::app::{Application, Context};
+use crate::connection::Role;
+use crate::lane::Flags;
+use crate::metrics::DropReason;
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    /// Hands the batch to the kernel, and starts the sends of those it could not serve whole.
+    pub(super) fn flush(&mut self) {
+        if !self.egress.batch.is_empty() {
+            self.driver.batch(&mut self.egress.batch);
+            for slot in self.egress.batch.slots() {
+                if let Some(connection) = self.table.find(slot) {
+                    connection.lane.flags.clear(Flags::IN_BATCH);
+                }
+            }
+            let mut failures = self.egress.batch.take_failures();
+            self.egress.batch.clear();
+            for failure in failures.drain(..) {
+                self.unsent(failure);
+            }
+            self.egress.batch.reuse_failures(failures);
+        }
+        while let Some(slot) = self.egress.due.pop() {
+            let Some(connection) = self.table.find(slot) else { continue };
+            connection.lane.flags.clear(Flags::SEND_DUE);
+            if let Some(bytes) = connection.lane.take() {
+                self.driver.send(slot, bytes);
+            }
+        }
+    }
+
+    fn unsent(&mut self, failure: Failure) {
+        let Failure { slot, unsent, error } = failure;
+        let Some(connection) = self.table.find(slot) else { return };
+        if error.is_some() {
+            self.metrics.dropped(DropReason::Reset);
+            self.tear_down(slot);
+        } else {
+            connection.lane.return_unsent(slot, &mut self.egress, unsent);
+        }
+    }
+
+    /// A waiting send is over.
+    pub(super) fn sent(&mut self, slot: Slot, result: Result<(), Errno>) {
+        let tick = self.tick();
+        let Some(connection) = self.table.find(slot) else { return };
+        if result.is_err() {
+            self.metrics.dropped(DropReason::Reset);
+            return self.tear_down(slot);
+        }
+        // The peer's kernel takes bytes: a sign of life.
+        connection.touched_tick = tick;
+        if connection.lane.sent(&mut self.egress) {
+            self.drained(slot);
+        } else if let Some(bytes) = connection.lane.take() {
+            self.driver.send(slot, bytes);
+        }
+    }
+
+    /// Everything written so far is with the kernel.
+    fn drained(&mut self, slot: Slot) {
+        let Self { app, table, egress, effects, messages_sent, .. } = self;
+        let Some(connection) = table.find(slot) else { return };
+        let lane = &mut connection.lane;
+        lane.flags.clear(Flags::PONG_QUEUED);
+        if lane.flags.has(Flags::FIN_AFTER_LAST) {
+            self.ending.push(slot);
+            return;
+        }
+        if let Role::WebSocket { session, life, .. } = &mut connection.role
+            && life.may_send()
+        {
+            app.on_drain(session, &mut Context { slot, lane, egress, effects, messages_sent });
+            self.perform();
+        }
+        self.pulls.push(slot);
+    }
+
+    /// Everything is said: FIN once it is out, then the peer's end is awaited.
+    pub(super) fn begin_end(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        if matches!(connection.role, Role::Lingering { .. }) {
+            return;
+        }
+        connection.lane.flags.set(Flags::FIN_AFTER_LAST);
+        connection.lane.flags.clear(Flags::PAUSED);
+        self.held_bytes -= connection.held_bytes();
+        connection.held = None;
+        self.leave_all(slot);
+        let old = self.assign(slot, Role::Lingering { discarded_bytes: 0 });
+        if let Some(Role::WebSocket { session, .. }) = old {
+            self.app.on_close(session);
+        }
+        self.set_deadline(slot, self.limits.close_timeout_ns);
+        self.read_again(slot);
+        self.ending.push(slot);
+    }
+
+    /// Takes the next step with every connection whose last byte may be out.
+    pub(super) fn end_idle(&mut self) {
+        while let Some(slot) = self.ending.pop() {
+            let Some(connection) = self.table.find(slot) else { continue };
+            let flags = connection.lane.flags;
+            if !connection.lane.is_idle() || flags.has(Flags::FIN_SENT) {
+                continue;
+            }
+            if flags.has(Flags::PEER_ENDED) {
+                self.tear_down(slot);
+            } else {
+                connection.lane.flags.set(Flags::FIN_SENT);
+                self.driver.shutdown(slot, Shutdown::Write);
+            }
+        }
+    }
+
+    /// Ends the connection now, whatever was still to be said.
+    pub(super) fn tear_down(&mut self, slot: Slot) {
+        self.leave_all(slot);
+        let Some(mut connection) = self.table.remove(slot) else { return };
+        self.metrics.connection_moved(Some(station(&connection)), None);
+        self.held_bytes -= connection.held_bytes();
+        connection.lane.discard(&mut self.egress);
+        self.wheel.clear(slot.number());
+        self.driver.close(slot);
+        if let Role::WebSocket { session, .. } = connection.role {
+            self.app.on_close(session);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One batch of publications to all subscribers of a channel on this worker.
+//!
+//! Not here: who they are (`channels::Local`) and the sending (`deliver`). Invariants: each gets
+//! the whole batch as one send; the bytes are encoded once for all; nobody is added or moved while
+//! it lasts; a subscriber over its byte limit is cut, the others lose nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringwire_protocol::Position;
+use ringwire_protocol::http::encode_response;
+use ringwire_ring::{Driver, Shared, Slot};
+
+use super::Worker;
+use super::answer::{JSON_HEADERS, answer_body};
+use super::subscribe::transport_of;
+use crate::app::Application;
+use crate::channels::{Batch, Encoding, Name};
+use crate::connection::Role;
+use crate::lane::Flags;
+use crate::limits::FANOUT_SLICE;
+use crate::metrics::{DropReason, Transport};
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    /// Gives `batch` to every live member of `channel`.
+    pub(super) fn fan_out(&mut self, channel: &Name, batch: &Arc<Batch>) {
+        let Some(mut fanout) = self.local.begin_fanout(channel) else { return };
+        let mut members = std::mem::take(&mut self.members);
+        while let Some(encoding) = self.local.next_members(&mut fanout, FANOUT_SLICE, &mut members)
+        {
+            if encoding == Encoding::Poll {
+                self.answer_long_polls(batch, &members);
+            } else {
+                self.deliver_batch(encoding, batch, &members);
+            }
+            self.make_room();
+        }
+        self.members = members;
+        let mut departures = std::mem::take(&mut self.departures);
+        self.local.end_fanout(fanout, |home, request| departures.push((home, request)));
+        for (home, request) in departures.drain(..) {
+            self.post(home, request);
+        }
+        self.departures = departures;
+    }
+
+    fn deliver_batch(&mut self, encoding: Encoding, batch: &Batch, members: &[u32]) {
+        let bytes = batch.joined(encoding);
+        let mut shared = None;
+        let mut sent = 0;
+        for &member in members {
+            let Some(slot) = self.table.slot_at(member as usize) else { continue };
+            if self.deliver_shared(slot, &bytes, &mut shared) {
+                sent += 1;
+            }
+        }
+        self.metrics.bytes_sent.add(sent * bytes.len() as u64);
+        let messages = sent * batch.items().len() as u64;
+        let transport = transport_of(encoding);
+        self.metrics.delivered(transport, messages);
+        if transport == Transport::WebSocket {
+            self.messages_sent += messages;
+        }
+    }
+
+    /// Sends bytes that others get too, from the batch if the socket keeps up. False: not sent.
+    fn deliver_shared(&mut self, slot: Slot, bytes: &Bytes, shared: &mut Option<Shared>) -> bool {
+        let Some(connection) = self.table.find(slot) else { return false };
+        if !connection.may_send() {
+            return false;
+        }
+        if connection.lane.queued_bytes() == 0 {
+            if !connection.lane.may_share(&self.egress) {
+                self.flush();
+                *shared = None;
+            }
+            let Some(connection) = self.table.find(slot) else { return false };
+            if connection.lane.may_share(&self.egress) {
+                let frame = *shared.get_or_insert_with(|| self.egress.batch.share(bytes.clone()));
+                connection.lane.share(slot, &mut self.egress, frame);
+                return true;
+            }
+        }
+        let Some(connection) = self.table.find(slot) else { return false };
+        if connection.lane.accepts(&self.egress) {
+            connection.lane.queue(slot, &mut self.egress, bytes.clone());
+            return true;
+        }
+        if matches!(connection.role, Role::WebSocket { .. }) {
+            self.close_slow(slot);
+        } else {
+            self.metrics.dropped(DropReason::SlowConsumer);
+            self.begin_end(slot);
+        }
+        false
+    }
+
+    /// Answers the long polls among `members`: the same bytes for all that stay.
+    fn answer_long_polls(&mut self, batch: &Batch, members: &[u32]) {
+        let items = batch.joined(Encoding::Poll);
+        let body = answer_body(batch.position(), true, &items);
+        let mut stays = Vec::with_capacity(192 + body.len());
+        encode_response(&mut stays, 200, &JSON_HEADERS, &body, true);
+        let stays = Bytes::from(stays);
+        let mut shared = None;
+        for &member in members {
+            let Some(slot) = self.table.slot_at(member as usize) else { continue };
+            self.metrics.delivered(Transport::LongPoll, batch.items().len() as u64);
+            self.leave_all(slot);
+            self.stop_waiting(slot);
+            let Some(connection) = self.table.find(slot) else { continue };
+            if connection.lane.flags.has(Flags::LAST_REQUEST) {
+                self.respond(slot, 200, &JSON_HEADERS, &body);
+            } else {
+                self.deliver_shared(slot, &stays, &mut shared);
+                self.metrics.bytes_sent.add(stays.len() as u64);
+                self.end_request(slot);
+            }
+            self.read_again(slot);
+        }
+    }
+
+    /// The live members of `channel` on this worker have lost what came before `position`.
+    pub(super) fn announce_gap(&mut self, channel: &Name, position: Position) {
+        let Some(mut fanout) = self.local.begin_fanout(channel) else { return };
+        let mut members = std::mem::take(&mut self.members);
+        while let Some(encoding) = self.local.next_members(&mut fanout, FANOUT_SLICE, &mut members)
+        {
+            for &member in &members {
+                let Some(slot) = self.table.slot_at(member as usize) else { continue };
+                match encoding {
+                    Encoding::Poll => {
+                        self.leave_all(slot);
+                        self.answer_items(slot, position, false, &[]);
+                    }
+                    Encoding::Ws | Encoding::Json | Encoding::Sse => {
+                        self.announce_loss(slot, encoding, position);
+                    }
+                }
+                self.make_room();
+            }
+        }
+        self.members = members;
+        let mut departures = std::mem::take(&mut self.departures);
+        self.local.end_fanout(fanout, |home, request| departures.push((home, request)));
+        for (home, request) in departures.drain(..) {
+            self.post(home, request);
+        }
+        self.departures = departures;
+    }
+}

@@ -1,0 +1,141 @@
+//! Bytes in: from the lease to whoever the connection is at the moment.
+//!
+//! Not here: what the bytes mean. Invariants: bytes are handled in the order they came; what
+//! cannot be handled yet is copied out of the lease, counted, and bounded.
+
+use ringwire_ring::{Driver, Errno, Slot};
+
+use super::Worker;
+use crate::app::Application;
+use crate::connection::{Held, Progress, Role};
+use crate::lane::Flags;
+use crate::limits::{LINGER_BYTES_MAX, WAITING_INPUT_BYTES_MAX};
+use crate::metrics::DropReason;
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    pub(super) fn received(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let tick = self.tick();
+        let Some(connection) = self.table.find(slot) else { return };
+        connection.touched_tick = tick;
+        connection.lane.flags.clear(Flags::PING_SENT);
+        self.metrics.bytes_received.add(bytes.len() as u64);
+        if connection.held.is_none() {
+            let mut progress = Progress::new();
+            let used = self.feed(slot, bytes, &mut progress);
+            if used < bytes.len() {
+                self.hold(slot, bytes[used..].to_vec(), progress);
+            }
+            return;
+        }
+        if let Some(held) = &mut connection.held {
+            held.bytes.extend_from_slice(bytes);
+            self.held_bytes += bytes.len();
+        }
+        self.resume_held(slot);
+    }
+
+    /// Hands held bytes to the connection again.
+    pub(super) fn resume_held(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let Some(mut held) = connection.held.take() else { return };
+        self.held_bytes -= held.bytes.len();
+        let used = self.feed(slot, &mut held.bytes, &mut held.progress);
+        if used < held.bytes.len() {
+            held.bytes.drain(..used);
+            self.hold(slot, held.bytes, held.progress);
+        }
+    }
+
+    fn hold(&mut self, slot: Slot, bytes: Vec<u8>, progress: Progress) {
+        let Some(connection) = self.table.find(slot) else { return };
+        self.held_bytes += bytes.len();
+        let too_much = match connection.role {
+            Role::Waiting(_) => bytes.len() > WAITING_INPUT_BYTES_MAX,
+            _ => connection.lane.flags.has(Flags::PAUSED),
+        };
+        let begun = matches!(connection.role, Role::Request)
+            && !connection.lane.flags.has(Flags::REQUEST_BEGUN);
+        connection.held = Some(Box::new(Held { bytes, progress }));
+        if begun {
+            // The first byte of a request starts its clock; later ones do not move it.
+            connection.lane.flags.set(Flags::REQUEST_BEGUN);
+            self.set_deadline(slot, self.limits.header_timeout_ns);
+        }
+        if too_much {
+            self.stop_reading(slot);
+        }
+    }
+
+    pub(super) fn stop_reading(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        if !connection.lane.flags.has(Flags::RECEIVE_OFF) {
+            connection.lane.flags.set(Flags::RECEIVE_OFF);
+            self.driver.receive(slot, false);
+        }
+    }
+
+    /// Reading goes on, and what was held in between is handled before this turn ends.
+    pub(super) fn read_again(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        connection.lane.flags.clear(Flags::PAUSED);
+        if connection.lane.flags.has(Flags::RECEIVE_OFF) {
+            connection.lane.flags.clear(Flags::RECEIVE_OFF);
+            self.driver.receive(slot, true);
+        }
+        if connection.held.is_some() {
+            self.ready.push(slot);
+        }
+    }
+
+    /// Lets the connection take from `bytes` what it can; says how many it took.
+    fn feed(&mut self, slot: Slot, bytes: &mut [u8], progress: &mut Progress) -> usize {
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(connection) = self.table.find(slot) else { return bytes.len() };
+            let paused = connection.lane.flags.has(Flags::PAUSED);
+            let rest = &mut bytes[used..];
+            let taken = match &mut connection.role {
+                Role::WebSocket { .. } if paused => 0,
+                Role::WebSocket { .. } => self.feed_websocket(slot, rest),
+                Role::Request => self.feed_request(slot, rest, progress),
+                Role::Waiting(_) => 0,
+                // A client has nothing to say on an event stream.
+                Role::Stream | Role::Free => rest.len(),
+                Role::Lingering { discarded_bytes } => {
+                    let more = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+                    *discarded_bytes = discarded_bytes.saturating_add(more);
+                    if *discarded_bytes > LINGER_BYTES_MAX {
+                        self.tear_down(slot);
+                    }
+                    return bytes.len();
+                }
+            };
+            if taken == 0 {
+                break;
+            }
+            used += taken;
+        }
+        used
+    }
+
+    /// The peer will send nothing more.
+    pub(super) fn ended(&mut self, slot: Slot, result: Result<(), Errno>) {
+        let Some(connection) = self.table.find(slot) else { return };
+        connection.lane.flags.set(Flags::PEER_ENDED);
+        if result.is_err() {
+            self.metrics.dropped(DropReason::Reset);
+            self.tear_down(slot);
+            return;
+        }
+        match &connection.role {
+            // Whoever asked may have closed its own direction only, and waits for the answer.
+            Role::Waiting(waiting) if !waiting.pending.is_long_poll() => {
+                connection.lane.flags.set(Flags::LAST_REQUEST);
+            }
+            Role::Waiting(_) | Role::Stream | Role::Free | Role::Lingering { .. } => {
+                self.tear_down(slot);
+            }
+            Role::Request | Role::WebSocket { .. } => self.begin_end(slot),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What happens when nothing happens: one deadline per connection, its earliest.
+//!
+//! Not here: the wheel. Invariant: traffic moves no entry of the wheel; an expiry looks at the
+//! tick that traffic wrote, and sets the next deadline itself.
+
+use ringwire_protocol::http::Refusal;
+use ringwire_protocol::sse;
+use ringwire_protocol::ws::{Opcode, encode_header, frame_len};
+use ringwire_ring::{Driver, Slot};
+use ringwire_transport::TICK_NS;
+
+use super::Worker;
+use super::websocket::NO_PONG;
+use crate::app::Application;
+use crate::connection::{Pending, Role};
+use crate::lane::Flags;
+use crate::metrics::DropReason;
+
+/// Why a deadline matters.
+enum Due {
+    Request,
+    LongPoll,
+    Answer,
+    WebSocket,
+    Stream,
+    End,
+}
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    pub(super) fn expire(&mut self) {
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.expire(self.now_ns, &mut expired);
+        for index in expired.drain(..) {
+            if let Some(slot) = self.table.slot_at(index as usize) {
+                self.due(slot);
+            }
+        }
+        self.expired = expired;
+        self.expire_streams();
+    }
+
+    fn due(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let due = match &connection.role {
+            Role::Free => return,
+            Role::Request => Due::Request,
+            Role::Waiting(waiting) => match &waiting.pending {
+                Pending::LongPoll { .. } => Due::LongPoll,
+                _ => Due::Answer,
+            },
+            Role::WebSocket { life, .. } if !life.may_send() => Due::End,
+            Role::WebSocket { .. } => Due::WebSocket,
+            Role::Stream => Due::Stream,
+            Role::Lingering { .. } => Due::End,
+        };
+        match due {
+            Due::Request => self.request_overdue(slot),
+            Due::LongPoll => self.answer_long_poll_empty(slot),
+            Due::Answer => {
+                let reason = "no answer in time: try again";
+                self.refuse(slot, &Refusal { status: 503, reason }, &[("Retry-After", "1")]);
+            }
+            Due::WebSocket => self.check_life(slot),
+            Due::Stream => self.heartbeat(slot),
+            Due::End => {
+                self.metrics.dropped(DropReason::CloseTimeout);
+                self.tear_down(slot);
+            }
+        }
+    }
+
+    fn request_overdue(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        if connection.lane.flags.has(Flags::REQUEST_BEGUN) {
+            self.metrics.dropped(DropReason::HeaderTimeout);
+            let reason = "the request took too long: send its head and body at once";
+            self.refuse(slot, &Refusal { status: 408, reason }, &[]);
+        } else {
+            self.metrics.dropped(DropReason::KeepaliveTimeout);
+            self.begin_end(slot);
+        }
+    }
+
+    /// Pings a peer that was silent, and gives up one that stays so.
+    fn check_life(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let flags = connection.lane.flags;
+        let touched_tick = connection.touched_tick;
+        if flags.has(Flags::PING_SENT) {
+            self.metrics.dropped(DropReason::NoPong);
+            self.close(slot, NO_PONG, "no pong");
+            // Nobody is there to answer the Close.
+            return self.begin_end(slot);
+        }
+        let idle_ns = self.idle_ns(touched_tick);
+        if idle_ns < self.limits.ping_interval_ns {
+            // A tick more than what is left, as the sign of life may be a tick younger than noted.
+            return self.set_deadline(slot, self.limits.ping_interval_ns - idle_ns + TICK_NS);
+        }
+        let Some(connection) = self.table.find(slot) else { return };
+        if flags.has(Flags::RECEIVE_OFF) && connection.lane.is_idle() {
+            // The application does not read: its choice, and a pong could not be seen.
+            return self.set_deadline(slot, self.limits.ping_interval_ns);
+        }
+        connection.lane.flags.set(Flags::PING_SENT);
+        if connection.lane.queued_bytes() == 0 {
+            connection.lane.write(slot, &mut self.egress, frame_len(0, false), |room| {
+                encode_header(room, Opcode::Ping, true, 0, None);
+            });
+            self.metrics.pings_sent.add(1);
+        }
+        self.set_deadline(slot, self.limits.pong_timeout_ns);
+    }
+
+    /// A comment, so that proxies and the peer's kernel know that the stream lives.
+    fn heartbeat(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        if connection.lane.queued_bytes() == 0 {
+            let mut out = Vec::new();
+            sse::encode_comment(&mut out, "");
+            connection.lane.write_all(slot, &mut self.egress, &out);
+        }
+        self.set_deadline(slot, self.limits.ping_interval_ns);
+    }
+}

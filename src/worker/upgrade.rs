@@ -1,0 +1,132 @@
+//! From request to WebSocket: the application decides, the 101 answers.
+//!
+//! Not here: the rules of the handshake (`protocol::ws`). Invariants: a refused upgrade closes; the
+//! bytes behind an accepted one are frames and are not lost; a subprotocol that the client did not
+//! offer is never answered.
+
+use ringwire_protocol::Position;
+use ringwire_protocol::http::{Refusal, Request, encode_response};
+use ringwire_protocol::ws::{self, Inbound, Life, check_upgrade, encode_switching};
+use ringwire_ring::{Driver, Slot};
+
+use super::Worker;
+use crate::app::{Application, Command, Context, Decision, UpgradeRequest, Verdict};
+use crate::channels::Encoding;
+use crate::connection::{Handshake, Pending, Role, Waiting};
+use crate::metrics::{DropReason, RequestKind};
+
+/// The header of the 101 that says where the stream of a channel begins.
+const POSITION_HEADER: &str = "Ringwire-Position";
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    pub(super) fn upgrade(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
+        let upgrade = check_upgrade(request)?;
+        let is_echo = request.path == "/echo";
+        self.metrics.request(if is_echo { RequestKind::Echo } else { RequestKind::WebSocket });
+        let wish = UpgradeRequest::new(request, &upgrade, &self.remote, slot.to_bits());
+        let decision = self.app.on_upgrade(&wish);
+        let mut handshake = Handshake {
+            key: upgrade.key.to_vec(),
+            offered: upgrade.subprotocols().map(str::to_owned).collect(),
+            subprotocol: None,
+        };
+        match decision {
+            Decision::Accept { session, subprotocol } => {
+                handshake.subprotocol = subprotocol;
+                self.open(slot, &handshake, session, None);
+            }
+            Decision::Join { session, subprotocol, channel, since, positions } => {
+                handshake.subprotocol = subprotocol;
+                let encoding = if positions { Encoding::Json } else { Encoding::Ws };
+                self.wait_for(slot, Pending::Join { handshake, session, since });
+                self.subscribe(slot, &channel, since, encoding);
+            }
+            Decision::Refuse { status, reason } => self.refuse_in_words(slot, status, &reason),
+            Decision::Later => self.wait_for(slot, Pending::Upgrade(handshake)),
+        }
+        Ok(())
+    }
+
+    /// Answers 101 and makes the connection a WebSocket.
+    pub(super) fn open(
+        &mut self,
+        slot: Slot,
+        handshake: &Handshake,
+        session: A::Session,
+        position: Option<Position>,
+    ) {
+        let offered = |name: &&str| handshake.offered.iter().any(|offer| offer == name);
+        let subprotocol = handshake.subprotocol.as_deref().filter(offered);
+        let position = position.map(|position| position.to_string());
+        let extra = position.as_deref().map(|position| (POSITION_HEADER, position));
+        let mut out = Vec::with_capacity(256);
+        encode_switching(&mut out, &handshake.key, subprotocol, extra.as_slice());
+        self.say(slot, out);
+        let inbound = Inbound::new(ws::Role::Server);
+        let mut life = Life::new(ws::Role::Server);
+        life.opened();
+        if self.assign(slot, Role::WebSocket { inbound, life, session }).is_none() {
+            return;
+        }
+        self.set_deadline(slot, self.limits.ping_interval_ns);
+        let Self { app, table, egress, effects, messages_sent, .. } = self;
+        let Some(connection) = table.find(slot) else { return };
+        let lane = &mut connection.lane;
+        if let Role::WebSocket { session, .. } = &mut connection.role {
+            app.on_open(session, &mut Context { slot, lane, egress, effects, messages_sent });
+        }
+        self.perform();
+    }
+
+    /// Carries out what other threads decided.
+    pub(super) fn decide_later(&mut self) {
+        for Command { connection, verdict } in self.remote.take() {
+            let slot = Slot::from_bits(connection);
+            let waits = self.table.find(slot).is_some_and(|connection| {
+                matches!(&connection.role, Role::Waiting(waiting)
+                    if matches!(waiting.pending, Pending::Upgrade(_)))
+            });
+            if !waits {
+                continue;
+            }
+            match verdict {
+                Verdict::Accept { session, subprotocol } => {
+                    let Some(Pending::Upgrade(mut handshake)) = self.stop_waiting(slot) else {
+                        continue;
+                    };
+                    handshake.subprotocol = subprotocol;
+                    self.open(slot, &handshake, session, None);
+                    self.read_again(slot);
+                }
+                Verdict::Refuse { status, reason } => self.refuse_in_words(slot, status, &reason),
+            }
+        }
+    }
+
+    /// Says no in the application's words.
+    fn refuse_in_words(&mut self, slot: Slot, status: u16, reason: &str) {
+        let status = status.clamp(400, 599);
+        self.metrics.refused(status);
+        self.metrics.dropped(DropReason::Application);
+        let line: String = reason.chars().filter(|c| !c.is_control()).chain(['\n']).collect();
+        let mut out = Vec::with_capacity(256);
+        let headers = [("Content-Type", "text/plain; charset=utf-8")];
+        encode_response(&mut out, status, &headers, line.as_bytes(), false);
+        self.say(slot, out);
+        self.begin_end(slot);
+    }
+
+    /// The request's answer comes later; input waits until then.
+    pub(super) fn wait_for(&mut self, slot: Slot, pending: Pending<A::Session>) {
+        self.assign(slot, Role::Waiting(Box::new(Waiting { pending })));
+        self.set_deadline(slot, self.limits.header_timeout_ns);
+    }
+
+    /// The answer is there: the connection reads requests again.
+    pub(super) fn stop_waiting(&mut self, slot: Slot) -> Option<Pending<A::Session>> {
+        match self.assign(slot, Role::Request)? {
+            Role::Waiting(waiting) => Some(waiting.pending),
+            _ => None,
+        }
+    }
+}

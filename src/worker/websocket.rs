@@ -1,0 +1,165 @@
+//! A WebSocket's messages in, and its end.
+//!
+//! Not here: frames (`protocol::ws`). Invariants: after a Close was sent nothing else is; a peer's
+//! Close is answered with its own code, and then the server closes first (RFC 6455 section 7.1.1).
+
+use ringwire_protocol::ws::{
+    Answer, CLOSE_PAYLOAD_BYTES_MAX, CloseCode, Cursor, Event, HEADER_BYTES_MAX, Opcode, Violation,
+    encode_close, encode_header, frame_len,
+};
+use ringwire_ring::{Driver, Slot};
+
+use super::{Worker, station};
+use crate::app::{Application, Context, Effect, Message};
+use crate::connection::Role;
+use crate::lane::{Egress, Flags, Lane};
+use crate::metrics::DropReason;
+
+/// Going away: RFC 6455 section 7.4.1.
+pub(super) const GOING_AWAY: u16 = 1001;
+/// The peer reads too slowly.
+pub(super) const SLOW_CONSUMER: u16 = 3008;
+/// The position asked for is lost; the reason names the present one.
+pub(super) const POSITION_LOST: u16 = 3010;
+/// A ping was not answered.
+pub(super) const NO_PONG: u16 = 3012;
+
+/// Why the loop over a receive's frames stopped.
+enum Stop {
+    /// All bytes are taken, or the application wants no more for now.
+    Rest,
+    /// The peer closed, or broke the rules: what to answer.
+    Ended(Answer, Option<Violation>),
+}
+
+impl<D: Driver, A: Application> Worker<D, A> {
+    /// Takes what frames it can from `bytes`; says how many bytes they had.
+    pub(super) fn feed_websocket(&mut self, slot: Slot, bytes: &mut [u8]) -> usize {
+        let Self { app, table, egress, effects, limits, messages_sent, metrics, .. } = self;
+        let Some(connection) = table.find(slot) else { return bytes.len() };
+        let Role::WebSocket { inbound, life, session } = &mut connection.role else { return 0 };
+        let lane = &mut connection.lane;
+        let all = bytes.len();
+        let before = inbound.held_bytes();
+        let mut messages = 0;
+        let mut cursor = Cursor::new(bytes);
+        let stop = loop {
+            if lane.flags.has_any(Flags::STOPS_MESSAGES) {
+                break Stop::Rest;
+            }
+            match inbound.next(&mut cursor, &limits.ws) {
+                Ok(None) => break Stop::Rest,
+                // After our Close only the peer's is of interest (RFC 6455 section 1.4).
+                Ok(Some(Event::Message { .. } | Event::Ping(_))) if !life.may_send() => {}
+                Ok(Some(Event::Message { kind, payload })) => {
+                    messages += 1;
+                    let mut context = Context { slot, lane, egress, effects, messages_sent };
+                    app.on_message(session, Message { kind, payload }, &mut context);
+                }
+                Ok(Some(Event::Ping(payload))) => pong(slot, lane, egress, payload),
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(frame))) => {
+                    break Stop::Ended(life.received_close(frame.as_ref()), None);
+                }
+                Err(violation) => {
+                    break Stop::Ended(life.violated(violation), Some(violation));
+                }
+            }
+        };
+        let used = all - cursor.remaining();
+        metrics.messages_received.add(messages);
+        self.held_bytes = self.held_bytes + inbound.held_bytes() - before;
+        let is_overrun = lane.flags.has(Flags::OVERRUN);
+        if !self.effects.is_empty() {
+            self.perform();
+        }
+        match stop {
+            Stop::Rest if is_overrun => self.close_slow(slot),
+            Stop::Rest => {}
+            Stop::Ended(answer, violation) => self.end_websocket(slot, answer, violation),
+        }
+        used
+    }
+
+    /// Answers the peer's Close or its violation as the protocol says.
+    fn end_websocket(&mut self, slot: Slot, answer: Answer, violation: Option<Violation>) {
+        if let Some(violation) = violation {
+            self.metrics.dropped(match violation.close_code() {
+                1007 => DropReason::Utf8,
+                1008 => DropReason::Policy,
+                1009 => DropReason::MessageSize,
+                _ => DropReason::Protocol,
+            });
+        }
+        if let Some(code) = answer.close {
+            let reason = violation.map(|violation| violation.to_string()).unwrap_or_default();
+            self.write_close(slot, code, &reason);
+        }
+        self.begin_end(slot);
+    }
+
+    /// Cuts a peer that reads slower than it is sent to.
+    pub(super) fn close_slow(&mut self, slot: Slot) {
+        self.metrics.dropped(DropReason::SlowConsumer);
+        self.leave_all(slot);
+        self.close(slot, SLOW_CONSUMER, "reads too slowly");
+    }
+
+    /// Sends Close, unless one was sent, and waits for the peer's.
+    pub(super) fn close(&mut self, slot: Slot, code: u16, reason: &str) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let before = station(connection);
+        let Role::WebSocket { life, .. } = &mut connection.role else { return };
+        let answer = life.close(CloseCode(code));
+        connection.lane.flags.clear(Flags::STOPS_MESSAGES);
+        self.metrics.connection_moved(Some(before), Some(station(connection)));
+        let Some(code) = answer.close else { return };
+        self.write_close(slot, code, reason);
+        self.set_deadline(slot, self.limits.close_timeout_ns);
+        self.read_again(slot);
+    }
+
+    fn write_close(&mut self, slot: Slot, code: CloseCode, reason: &str) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let mut frame = [0; HEADER_BYTES_MAX + CLOSE_PAYLOAD_BYTES_MAX];
+        let len = encode_close(&mut frame, code.0, reason, None);
+        connection.lane.write_all(slot, &mut self.egress, &frame[..len]);
+    }
+
+    /// Does what handlers asked for, in their order.
+    pub(super) fn perform(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Publish { channel, kind, payload } => {
+                    self.publish_message(channel, kind, payload);
+                }
+                Effect::Subscribe { slot, channel, since } => {
+                    self.subscribe(slot, &channel, since, crate::channels::Encoding::Ws);
+                }
+                Effect::Unsubscribe { slot, channel } => self.unsubscribe(slot, &channel),
+                Effect::Close { slot, code, reason } => {
+                    self.metrics.dropped(DropReason::Application);
+                    self.close(slot, code, &reason);
+                }
+                Effect::Resume { slot } => self.read_again(slot),
+            }
+        }
+        // Handlers do not run in between, so nothing was added: the memory is used again.
+        self.effects = effects;
+    }
+}
+
+/// Answers a ping, with the latest only while an answer still waits (RFC 6455 section 5.5.3).
+fn pong(slot: Slot, lane: &mut Lane, egress: &mut Egress, payload: &[u8]) {
+    if lane.queued_bytes() > 0 {
+        if lane.flags.has(Flags::PONG_QUEUED) {
+            return;
+        }
+        lane.flags.set(Flags::PONG_QUEUED);
+    }
+    lane.write(slot, egress, frame_len(payload.len(), false), |room| {
+        let header = encode_header(room, Opcode::Pong, true, payload.len(), None);
+        room[header..].copy_from_slice(payload);
+    });
+}
