@@ -174,6 +174,12 @@ impl Batch {
         (send.slot, &bytes[range])
     }
 
+    /// For engines: how the last failure of `slot` in this batch ended, if there was one.
+    pub(crate) fn failure_of(&self, slot: Slot) -> Option<Option<Errno>> {
+        let failures = self.failures.iter().rev();
+        failures.filter(|failure| failure.slot == slot).map(|failure| failure.error).next()
+    }
+
     /// For engines: send `index` was over after `sent` bytes.
     pub(crate) fn fail(&mut self, index: usize, sent: usize, error: Option<Errno>) {
         let send = self.sends[index];

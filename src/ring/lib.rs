@@ -8,13 +8,38 @@
 //! - [`sim`]: a seeded kernel in memory with virtual time, for tests.
 
 mod batch;
+mod bells;
+pub mod counting;
 mod doorbell;
 mod driver;
+mod entropy;
+mod features;
+mod gate;
+mod listener;
+mod machine;
+mod options;
+mod permits;
 mod pool;
+mod port_group;
+mod refusal;
+mod signals;
+pub mod sim;
 mod slot;
+mod sys;
+mod table;
+pub mod uring;
 
 pub use batch::{BATCH_ARENA_BYTES, BATCH_SENDS_MAX, Batch, Failure, Shared};
+pub use bells::Bells;
 pub use doorbell::Doorbell;
 pub use driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
+pub use features::Features;
+pub use listener::{ListenOptions, Listener, bind};
+pub use machine::{ProcessClock, ThreadClock, cpus_allowed, descriptors_max, kernel_release, pin};
+pub use options::{EngineOptions, ReceiveBuffers};
+pub use permits::Permits;
 pub use pool::Lease;
+pub use refusal::{Refusal, RefusalKind};
+pub use signals::{Signal, Signals};
 pub use slot::Slot;
+pub use uring::probe;

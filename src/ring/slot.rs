@@ -4,7 +4,7 @@
 //! kind pack into the 64 bits of `user_data`.
 
 /// Bits of a generation; it wraps after 16.7 million tenants of one index.
-pub const GENERATION_BITS: u32 = 24;
+pub(crate) const GENERATION_BITS: u32 = 24;
 
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 

@@ -1,0 +1,131 @@
+//! Ending connections: shutdown after what was handed over, and close when the kernel holds
+//! nothing of the slot any more.
+//!
+//! Why not close at once: closing does not end a receive under way. The peer gets no FIN, the
+//! index is given to the next client, and the old receive goes on taking bytes. Why cancel and not
+//! shut down: a shutdown always takes the way over a helper thread of the kernel; cancelling by
+//! name does not, and what the peer sees of the close that follows is the same.
+
+use io_uring::types::{CancelBuilder, Fixed};
+use io_uring::opcode;
+
+use super::Uring;
+use super::completion::Done;
+use super::entry::Is;
+use super::token::{Kind, Token};
+use crate::driver::{Completion, Shutdown};
+use crate::slot::Slot;
+
+impl Uring {
+    pub(super) fn start_shutdown(&mut self, slot: Slot, how: Shutdown) {
+        let Some(entry) = self.open_entry(slot) else { return };
+        entry.set(Is::WriteEnded);
+        if !entry.is(Is::Sending) {
+            self.shut_down(slot, how);
+        } else if how == Shutdown::Both {
+            entry.set(Is::ShutsBothLater);
+        } else {
+            entry.set(Is::ShutsWriteLater);
+        }
+    }
+
+    /// Makes up for a shutdown that had to wait for the send.
+    pub(super) fn shut_down_later(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot.index()];
+        let (both, write) = (entry.take(Is::ShutsBothLater), entry.take(Is::ShutsWriteLater));
+        if both {
+            self.shut_down(slot, Shutdown::Both);
+        } else if write {
+            self.shut_down(slot, Shutdown::Write);
+        }
+    }
+
+    fn shut_down(&mut self, slot: Slot, how: Shutdown) {
+        self.entries[slot.index()].held += 1;
+        let how = match how {
+            Shutdown::Write => libc::SHUT_WR,
+            Shutdown::Both => libc::SHUT_RDWR,
+        };
+        let operation = opcode::Shutdown::new(Fixed(slot.number()), how).build();
+        // SAFETY: the operation points at no memory.
+        unsafe { self.start(operation, Token::new(Kind::Shutdown, slot)) }
+    }
+
+    pub(super) fn is_shut_down(&mut self, done: Done) {
+        // A failure means that the connection has ended already.
+        if self.let_go(done.token.slot()).is_some() {
+            self.close_if_free(done.token.slot());
+        }
+    }
+
+    pub(super) fn start_close(&mut self, slot: Slot) {
+        let Some(entry) = self.open_entry(slot) else { return };
+        entry.set(Is::Closing);
+        let kinds = [
+            (entry.is(Is::Armed) && !entry.is(Is::Disarming), Kind::Receive),
+            (entry.is(Is::Sending), Kind::Send),
+            (entry.is(Is::Connecting), Kind::Connect),
+        ];
+        for (_, kind) in kinds.into_iter().filter(|(is_under_way, _)| *is_under_way) {
+            self.cancel(Token::new(kind, slot));
+        }
+        if !self.ready.is_empty() {
+            self.ready.retain(|completion| match completion {
+                Completion::Sent { slot: other, .. } => *other != slot,
+                _ => true,
+            });
+        }
+        self.close_if_free(slot);
+    }
+
+    /// Cancels one operation by its name, which no later operation of another tenant can have.
+    pub(super) fn cancel(&mut self, token: Token) {
+        let operation = opcode::AsyncCancel2::new(CancelBuilder::user_data(token.bits())).build();
+        self.tell(operation, Token::new(Kind::Cancel, token.slot()));
+    }
+
+    /// A cancel did not find what it was for. Mostly that has just completed by itself; if not,
+    /// nothing stays under way on a socket that is shut down.
+    pub(super) fn cancel_missed(&mut self, done: Done) {
+        let slot = done.token.slot();
+        let Some(entry) = self.tenant(slot) else { return };
+        entry.clear(Is::Disarming);
+        let must_force = entry.is(Is::Closing) && entry.held > 0 && !entry.is(Is::Forced);
+        if must_force {
+            entry.set(Is::Forced);
+            self.shut_down(slot, Shutdown::Both);
+        }
+    }
+
+    /// Closes the descriptor of a slot that is to be closed, once nothing of it is under way.
+    pub(super) fn close_if_free(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot.index()];
+        if !entry.is(Is::Closing) || entry.held > 0 || entry.is(Is::CloseSent) {
+            return;
+        }
+        entry.set(Is::CloseSent);
+        let operation = opcode::Close::new(Fixed(slot.number())).build();
+        // SAFETY: the operation points at no memory.
+        unsafe { self.start(operation, Token::new(Kind::Close, slot)) }
+    }
+
+    pub(super) fn is_closed(&mut self, done: Done, completions: &mut Vec<Completion>) {
+        self.under_way -= 1;
+        // An error could only say that the entry was empty, which is what was wanted.
+        self.vacate(done.token.slot(), completions);
+    }
+
+    /// The slot has no tenant any more.
+    pub(super) fn vacate(&mut self, slot: Slot, completions: &mut Vec<Completion>) {
+        let Some(entry) = self.tenant(slot) else { return };
+        let is_own = entry.is(Is::Own);
+        entry.vacate();
+        if is_own {
+            self.gate.leave_own();
+            self.connector.give_back(slot.number());
+        } else {
+            self.gate.leave();
+        }
+        completions.push(Completion::Closed { slot });
+    }
+}
