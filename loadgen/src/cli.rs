@@ -1,0 +1,241 @@
+//! Flags as people type them, each also as `LOADGEN_*` in the environment.
+//!
+//! Here only form is checked: a flag that cannot be read is a usage error, exit code 2. Whether
+//! the flags make sense together is decided by [`plan`], exit code 104.
+
+pub(crate) mod plan;
+pub(crate) mod units;
+pub(crate) mod url;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loadgen::scenario::{EngineChoice, Mode, Transport};
+use std::path::PathBuf;
+
+use self::units::Fraction;
+use self::url::Url;
+
+/// Measures real-time servers over WebSocket, Server-Sent Events, long polling and polling.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, about, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 2 usage, 96 invalid run (the generator could not keep \
+    up), 104 impossible plan, 105 interrupted, 107 the server could not be reached.\n\
+    Counts take k and m, sizes k and m (1,024), times us, ms, s, m and h."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measure one scenario against one URL
+    Run(Box<RunFlags>),
+    /// Publish the same over all four transports of one server and compare what each costs
+    Compare(Box<CompareFlags>),
+    /// Say what this machine limits, and the command that cures it
+    Doctor,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunFlags {
+    /// ws://HOST:PORT/PATH, or http://HOST:PORT/PATH with --transport
+    #[arg(value_parser = url::parse)]
+    pub(crate) url: Url,
+    /// How subscribers receive, for http URLs
+    #[arg(long, env = "LOADGEN_TRANSPORT")]
+    pub(crate) transport: Option<TransportFlag>,
+    /// echo: request and reply; fanout: publishers and subscribers; idle: hold [default: echo on
+    /// ws, else fanout]
+    #[arg(long, env = "LOADGEN_MODE")]
+    pub(crate) mode: Option<ModeFlag>,
+    /// Connections; in fanout the subscribers
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", default_value = "50", value_name = "N")]
+    #[arg(value_parser = units::count_32, alias = "clients")]
+    pub(crate) connections: u32,
+    /// Length of the measured time, without --warmup
+    #[arg(short, long, env = "LOADGEN_DURATION", default_value = "10s", value_name = "TIME")]
+    #[arg(value_parser = units::duration_ns)]
+    pub(crate) duration: u64,
+    /// Open loop: messages per second in total; without it each connection waits for its reply
+    #[arg(short = 'R', long, env = "LOADGEN_RATE", value_name = "PER_SECOND")]
+    #[arg(value_parser = units::rate, alias = "rps", alias = "qps")]
+    pub(crate) rate: Option<Fraction>,
+    /// Messages without a reply per connection [default: 1, with --rate unlimited]
+    #[arg(long, env = "LOADGEN_IN_FLIGHT", value_name = "N", value_parser = units::count_32)]
+    pub(crate) in_flight: Option<u32>,
+    /// Time between two polls of one connection [default: 1s]
+    #[arg(long, env = "LOADGEN_POLL_INTERVAL", value_name = "TIME", value_delimiter = ',')]
+    #[arg(value_parser = units::duration_ns)]
+    pub(crate) poll_interval: Vec<u64>,
+    /// Process of the server: its CPU time and memory are measured
+    #[arg(long, env = "LOADGEN_SERVER_PID", value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) load: LoadFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+}
+
+/// Flags of `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareFlags {
+    /// http://HOST:PORT of a running server; not needed with --server-command
+    #[arg(value_parser = url::parse, required_unless_present = "server_command")]
+    pub(crate) url: Option<Url>,
+    /// Subscribers of each row
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", default_value = "200", value_name = "N")]
+    #[arg(value_parser = units::count_32)]
+    pub(crate) connections: u32,
+    /// Measured time of one row in one round [default: 10s, with --quick 4s]
+    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME")]
+    #[arg(value_parser = units::duration_ns)]
+    pub(crate) duration: Option<u64>,
+    /// Publications per second in total
+    #[arg(
+        short = 'R',
+        long,
+        env = "LOADGEN_RATE",
+        default_value = "20",
+        value_name = "PER_SECOND"
+    )]
+    #[arg(value_parser = units::rate)]
+    pub(crate) rate: Fraction,
+    /// Poll intervals, a row each [default: 1s and 100ms]
+    #[arg(long, env = "LOADGEN_POLL_INTERVAL", value_name = "TIME", value_delimiter = ',')]
+    #[arg(value_parser = units::duration_ns)]
+    pub(crate) poll_interval: Vec<u64>,
+    /// Shorter blocks: under a minute
+    #[arg(long, env = "LOADGEN_QUICK")]
+    pub(crate) quick: bool,
+    /// Process of a running server: its CPU time is measured
+    #[arg(long, env = "LOADGEN_SERVER_PID", value_name = "PID")]
+    #[arg(conflicts_with = "server_command")]
+    pub(crate) server_pid: Option<u32>,
+    /// Start this server afresh for every row of every round; {port} and {history} are filled in
+    #[arg(long, env = "LOADGEN_SERVER_COMMAND", value_name = "COMMAND", conflicts_with = "url")]
+    pub(crate) server_command: Option<String>,
+    /// Publications that the server keeps per channel [default: what {history} says, else 100]
+    #[arg(long, env = "LOADGEN_HISTORY", value_name = "N", value_parser = units::count)]
+    pub(crate) history: Option<u64>,
+    #[command(flatten)]
+    pub(crate) load: LoadFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+}
+
+/// Flags about the load that both commands take.
+#[derive(Debug, Args)]
+pub(crate) struct LoadFlags {
+    /// Time under load before the measured time [default: 0; in compare 1s, with --quick 250ms]
+    #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", value_parser = units::duration_ns)]
+    pub(crate) warmup: Option<u64>,
+    /// Bytes of a payload, at least 20
+    #[arg(long, env = "LOADGEN_SIZE", default_value = "64", value_name = "BYTES")]
+    #[arg(value_parser = units::size)]
+    pub(crate) size: u64,
+    /// Publishers in fanout, on top of --connections
+    #[arg(long, env = "LOADGEN_PUBLISHERS", default_value = "1", value_name = "N")]
+    #[arg(value_parser = units::count_32)]
+    pub(crate) publishers: u32,
+    /// Channels that subscribers and publications are dealt over
+    #[arg(long, env = "LOADGEN_CHANNELS", default_value = "1", value_name = "N")]
+    #[arg(value_parser = units::count_32)]
+    pub(crate) channels: u32,
+    /// Connections opened per second [default: as fast as 1,000 pending allow]
+    #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "PER_SECOND")]
+    #[arg(value_parser = units::count_32)]
+    pub(crate) connect_rate: Option<u32>,
+    /// Measuring threads
+    #[arg(short, long, env = "LOADGEN_THREADS", default_value = "1", value_name = "N")]
+    #[arg(value_parser = units::count_32)]
+    pub(crate) threads: u32,
+    /// Processors that the threads are pinned to: 0,2-3
+    #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST")]
+    pub(crate) cpus: Option<String>,
+    /// What carries the client
+    #[arg(long, env = "LOADGEN_ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineFlag,
+    /// Where the payloads come from
+    #[arg(long, env = "LOADGEN_SEED", default_value = "1", value_name = "N")]
+    pub(crate) seed: u64,
+    /// A further request header, repeatable
+    #[arg(short = 'H', long, env = "LOADGEN_HEADER", value_name = "NAME: VALUE")]
+    #[arg(value_parser = units::header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// A subprotocol to offer, repeatable
+    #[arg(long, env = "LOADGEN_SUBPROTOCOL", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) subprotocol: Vec<String>,
+}
+
+/// Flags about what is shown and written.
+#[derive(Debug, Args)]
+pub(crate) struct OutputFlags {
+    /// Write the result: json=PATH, repeatable
+    #[arg(short, long, env = "LOADGEN_OUT", value_name = "KIND=PATH", value_parser = units::output)]
+    pub(crate) out: Vec<PathBuf>,
+    /// Lines instead of a redrawn one, also on a terminal
+    #[arg(long, env = "LOADGEN_NO_TUI")]
+    pub(crate) no_tui: bool,
+    /// No progress, and only the verdict and the answer
+    #[arg(long, env = "LOADGEN_QUIET")]
+    pub(crate) quiet: bool,
+}
+
+/// `--transport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportFlag {
+    Ws,
+    Sse,
+    Longpoll,
+    Poll,
+}
+
+impl From<TransportFlag> for Transport {
+    fn from(flag: TransportFlag) -> Self {
+        match flag {
+            TransportFlag::Ws => Self::Ws,
+            TransportFlag::Sse => Self::Sse,
+            TransportFlag::Longpoll => Self::LongPoll,
+            TransportFlag::Poll => Self::Poll,
+        }
+    }
+}
+
+/// `--mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeFlag {
+    Echo,
+    Fanout,
+    Idle,
+}
+
+impl From<ModeFlag> for Mode {
+    fn from(flag: ModeFlag) -> Self {
+        match flag {
+            ModeFlag::Echo => Self::Echo,
+            ModeFlag::Fanout => Self::Fanout,
+            ModeFlag::Idle => Self::Idle,
+        }
+    }
+}
+
+/// `--engine`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineFlag {
+    Auto,
+    Uring,
+    Epoll,
+}
+
+impl From<EngineFlag> for EngineChoice {
+    fn from(flag: EngineFlag) -> Self {
+        match flag {
+            EngineFlag::Auto => Self::Auto,
+            EngineFlag::Uring => Self::Uring,
+            EngineFlag::Epoll => Self::Epoll,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! From flags to a scenario that can be measured, or one line that says why not and the cure.
+//!
+//! Flags that contradict each other, or ask for what this machine cannot give, end here with exit
+//! code 104, before anything is opened.
+
+use loadgen::outcome::Failure;
+use loadgen::scenario::{Mode, Rate, Scenario, Target, Transport};
+use std::time::Duration;
+
+use super::units::{self, Fraction};
+use super::url::{Scheme, Url};
+use super::{LoadFlags, RunFlags};
+use crate::doctor::Facts;
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// The scenario that the flags of `run` describe.
+pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
+    let transport = transport(&flags.url, flags.transport.map(Transport::from))?;
+    let mode = flags.mode.map(Mode::from).unwrap_or(match transport {
+        Transport::Ws => Mode::Echo,
+        _ => Mode::Fanout,
+    });
+    let poll_interval = match (transport, flags.poll_interval.as_slice()) {
+        (_, []) => Duration::from_secs(1),
+        (Transport::Poll, [one]) => Duration::from_nanos(*one),
+        (Transport::Poll, _) => {
+            let line = "run takes one --poll-interval; compare takes several";
+            return Err(Failure::configuration(line));
+        }
+        _ => {
+            let line = "--poll-interval needs --transport poll";
+            return Err(Failure::configuration(line));
+        }
+    };
+    if mode == Mode::Idle && flags.rate.is_some() {
+        let line = "--mode idle sends nothing: leave --rate out, or use --mode echo or fanout";
+        return Err(Failure::configuration(line));
+    }
+    let rate_per_s = flags.rate.map(rate).transpose()?;
+    let scenario = Scenario {
+        transport,
+        mode,
+        connections: flags.connections,
+        duration: Duration::from_nanos(flags.duration),
+        rate_per_s,
+        in_flight: flags.in_flight,
+        poll_interval,
+        server_pid: flags.server_pid,
+        ..base(&flags.load, flags.url.target()?)?
+    };
+    // The engine takes no connections in fanout as publishing to nobody: `compare` asks for it.
+    if scenario.connections == 0 {
+        return Err(Failure::configuration("--connections must be at least 1"));
+    }
+    check(&scenario)?;
+    Ok(scenario)
+}
+
+/// What both commands fill in the same way; the rest is the caller's.
+pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure> {
+    let cpus = load.cpus.as_deref().map(units::cpus).transpose();
+    let size_bytes = usize::try_from(load.size).unwrap_or(usize::MAX);
+    Ok(Scenario {
+        target,
+        transport: Transport::Ws,
+        mode: Mode::Fanout,
+        connections: 0,
+        duration: Duration::ZERO,
+        warmup: Duration::from_nanos(load.warmup.unwrap_or(0)),
+        rate_per_s: None,
+        in_flight: None,
+        connect_rate_per_s: load.connect_rate,
+        threads: usize::try_from(load.threads).unwrap_or(usize::MAX),
+        cpus: cpus
+            .map_err(|line| Failure::configuration(format!("--cpus: {line}")))?
+            .unwrap_or_default(),
+        size_bytes,
+        publishers: load.publishers,
+        channels: load.channels,
+        poll_interval: Duration::from_secs(1),
+        seed: load.seed,
+        headers: load.header.clone(),
+        subprotocols: load.subprotocol.clone(),
+        engine: load.engine.into(),
+        server_pid: None,
+    })
+}
+
+/// The engine's rate of an exact fraction per second.
+pub(crate) fn rate(fraction: Fraction) -> Result<Rate, Failure> {
+    let period_ns = fraction.denominator.checked_mul(NS_PER_S);
+    period_ns
+        .and_then(|period_ns| Rate::new(fraction.numerator, period_ns))
+        .ok_or_else(|| Failure::configuration("--rate must be above 0 and not absurdly fine"))
+}
+
+/// Refuses what makes no sense or does not fit this process.
+pub(crate) fn check(scenario: &Scenario) -> Result<(), Failure> {
+    scenario.check()?;
+    if let Some(pid) = scenario.server_pid
+        && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    {
+        let line = format!("--server-pid {pid}: there is no such process");
+        return Err(Failure::configuration(line));
+    }
+    let allowed = ringwire_ring::cpus_allowed();
+    if let Some(cpu) = scenario.cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+        let line = format!("--cpus: processor {cpu} is not allowed here; allowed: {allowed:?}");
+        return Err(Failure::configuration(line));
+    }
+    Ok(())
+}
+
+/// Refuses more connections than this machine can open to one address.
+pub(crate) fn fit(scenario: &Scenario, facts: &Facts) -> Result<(), Failure> {
+    let publishers = if scenario.mode == Mode::Fanout { scenario.publishers } else { 0 };
+    let connections = u64::from(scenario.connections) + u64::from(publishers);
+    let threads = u64::try_from(scenario.threads).unwrap_or(u64::MAX);
+    facts.fit(connections, threads, scenario.engine).map_err(Failure::configuration)
+}
+
+/// The transport that scheme and flag agree on.
+fn transport(url: &Url, flag: Option<Transport>) -> Result<Transport, Failure> {
+    refuse_tls(url)?;
+    match (url.scheme, flag) {
+        (Scheme::Http, None) => {
+            let line = "an http:// URL needs --transport sse, longpoll or poll";
+            Err(Failure::configuration(line))
+        }
+        (Scheme::Http, Some(Transport::Ws)) => {
+            Err(Failure::configuration("--transport ws needs a ws:// URL"))
+        }
+        (Scheme::Http, Some(transport)) => Ok(transport),
+        (_, None | Some(Transport::Ws)) => Ok(Transport::Ws),
+        (_, Some(other)) => {
+            let line = format!("--transport {other} needs an http:// URL");
+            Err(Failure::configuration(line))
+        }
+    }
+}
+
+/// TLS is a later addition.
+pub(crate) fn refuse_tls(url: &Url) -> Result<(), Failure> {
+    let plain = match url.scheme {
+        Scheme::Wss => "ws://",
+        Scheme::Https => "http://",
+        Scheme::Ws | Scheme::Http => return Ok(()),
+    };
+    let line = format!("TLS is not built in yet; measure the plain listener with {plain}");
+    Err(Failure::configuration(line))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    /// A scenario for tests of whatever takes one.
+    pub(crate) fn scenario() -> Scenario {
+        let target = Target {
+            address: ([127, 0, 0, 1], 1).into(),
+            host: "h:1".to_owned(),
+            path: "/channels/x".to_owned(),
+        };
+        Scenario { target, ..planned("ws://127.0.0.1:1/ --mode fanout").unwrap() }
+    }
+
+    fn planned(line: &str) -> Result<Scenario, Failure> {
+        let words = ["loadgen", "run"].into_iter().chain(line.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Run(flags) => run(&flags),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn usage_error(line: &str) -> bool {
+        let words = ["loadgen"].into_iter().chain(line.split_whitespace());
+        Cli::try_parse_from(words).is_err()
+    }
+
+    #[test]
+    fn defaults_of_an_echo_run() {
+        let scenario = planned("ws://127.0.0.1:8080/echo").unwrap();
+        assert_eq!(scenario.transport, Transport::Ws);
+        assert_eq!(scenario.mode, Mode::Echo);
+        assert_eq!(scenario.connections, 50);
+        assert_eq!(scenario.duration, Duration::from_secs(10));
+        assert_eq!(scenario.warmup, Duration::ZERO);
+        assert_eq!(scenario.rate_per_s, None);
+        assert_eq!(scenario.in_flight, None);
+        assert_eq!((scenario.threads, scenario.size_bytes, scenario.publishers), (1, 64, 1));
+    }
+
+    #[test]
+    fn every_flag_reaches_the_scenario() {
+        let scenario = planned(
+            "http://127.0.0.1:1/channels/a --transport poll --mode fanout -c 1k -d 2m -R 0.5 \
+             --connect-rate 2k -t 2 --size 1k --warmup 500ms --publishers 3 --channels 4 \
+             --poll-interval 100ms --seed 7 -H A:b --subprotocol x,y --engine epoll",
+        )
+        .unwrap();
+        assert_eq!((scenario.transport, scenario.mode), (Transport::Poll, Mode::Fanout));
+        assert_eq!(scenario.connections, 1_000);
+        assert_eq!(scenario.duration, Duration::from_secs(120));
+        assert_eq!(scenario.rate_per_s, Rate::new(1, 2_000_000_000));
+        assert_eq!(scenario.connect_rate_per_s, Some(2_000));
+        assert_eq!((scenario.threads, scenario.size_bytes), (2, 1_024));
+        assert_eq!(scenario.warmup, Duration::from_millis(500));
+        assert_eq!((scenario.publishers, scenario.channels, scenario.seed), (3, 4, 7));
+        assert_eq!(scenario.poll_interval, Duration::from_millis(100));
+        assert_eq!(scenario.headers, [("A".to_owned(), "b".to_owned())]);
+        assert_eq!(scenario.subprotocols, ["x", "y"]);
+        assert_eq!(scenario.engine, loadgen::scenario::EngineChoice::Epoll);
+        assert_eq!(scenario.target.path, "/channels/a");
+    }
+
+    #[test]
+    fn http_modes_default_to_fanout() {
+        for transport in ["sse", "longpoll", "poll"] {
+            let line = format!("http://127.0.0.1:1/channels/a --transport {transport}");
+            assert_eq!(planned(&line).unwrap().mode, Mode::Fanout);
+        }
+    }
+
+    #[test]
+    fn impossible_plans_are_refused_with_104() {
+        let table = [
+            ("wss://127.0.0.1:1/", "TLS is not built in"),
+            ("https://127.0.0.1:1/ --transport sse", "TLS is not built in"),
+            ("http://127.0.0.1:1/", "--transport"),
+            ("http://127.0.0.1:1/ --transport ws", "ws:// URL"),
+            ("ws://127.0.0.1:1/ --transport sse", "http:// URL"),
+            ("http://127.0.0.1:1/ --transport sse --mode echo", "--mode echo needs"),
+            ("ws://127.0.0.1:1/ --size 19", "--size"),
+            ("ws://127.0.0.1:1/ -c 0", "--connections"),
+            ("ws://127.0.0.1:1/ --mode fanout -c 0", "--connections"),
+            ("ws://127.0.0.1:1/ -d 0", "--duration"),
+            ("ws://127.0.0.1:1/ -R 0", "--rate"),
+            ("ws://127.0.0.1:1/ -t 0", "--threads"),
+            ("ws://127.0.0.1:1/ --in-flight 0", "--in-flight"),
+            ("ws://127.0.0.1:1/ --mode idle -R 5", "--mode idle"),
+            ("ws://127.0.0.1:1/ --poll-interval 1s", "--poll-interval"),
+            ("http://127.0.0.1:1/ --transport poll --poll-interval 1s,2s", "--poll-interval"),
+            ("ws://127.0.0.1:1/ --cpus 4000", "--cpus"),
+            ("ws://127.0.0.1:1/ --server-pid 4294967295", "no such process"),
+        ];
+        for (line, expected) in table {
+            let failure = planned(line).unwrap_err();
+            assert_eq!(failure.code, 104, "{line}");
+            assert!(failure.line.contains(expected), "{line}: {}", failure.line);
+            assert!(!failure.line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_usage_error() {
+        let table = [
+            "",
+            "run",
+            "walk ws://h/",
+            "run h:1",
+            "run ws://h/ -c x",
+            "run ws://h/ -d 5",
+            "run ws://h/ -R fast",
+            "run ws://h/ -H x",
+            "run ws://h/ --mode churn",
+            "run ws://h/ --out html=x",
+            "run ws://h/ --no-such-flag",
+            "compare",
+            "compare http://h/ --server-command x",
+            "compare --server-command x --server-pid 1",
+        ];
+        for line in table {
+            assert!(usage_error(line), "{line}");
+        }
+        assert!(!usage_error("compare --server-command x"));
+        assert!(!usage_error("compare http://h/"));
+        assert!(!usage_error("doctor"));
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

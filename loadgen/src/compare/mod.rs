@@ -1,0 +1,199 @@
+//! `compare`: the same publish schedule over every transport of one server, one at a time.
+//!
+//! The parent of the comparison: it runs the plan's blocks in order and keeps all control flow.
+//! What a row costs is put together in [`rows`], what it should cost in [`theory`].
+
+pub(crate) mod plan;
+pub(crate) mod rows;
+pub(crate) mod server;
+pub(crate) mod theory;
+
+pub(crate) use self::rows::row_name;
+
+use loadgen::outcome::{Ended, Failure, Outcome};
+use loadgen::scenario::{Mode, Scenario, Target, Transport};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use self::plan::{Block, Plan, Subject};
+use self::rows::Measured;
+use self::server::ServerProcess;
+use crate::cli::CompareFlags;
+use crate::cli::plan as flags_plan;
+use crate::cli::url::{Scheme, Url};
+use crate::doctor::Facts;
+use crate::report::progress::{Line, Surface};
+
+/// Everything that the blocks measured, in the order of the plan.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    pub(crate) plan: Plan,
+    /// What every block is made from; the target is that of the last block.
+    pub(crate) base: Scenario,
+    pub(crate) measured: Vec<Measured>,
+    pub(crate) is_interrupted: bool,
+    /// Whether each block had a server of its own, so that memory is the block's.
+    pub(crate) is_server_fresh: bool,
+}
+
+/// Runs every block. `unique` makes channel names that no earlier comparison has used.
+pub(crate) fn run(
+    flags: &CompareFlags,
+    surface: Surface,
+    stop: &AtomicBool,
+    unique: &str,
+) -> Result<Comparison, Failure> {
+    let plan = plan::plan(flags)?;
+    let base = base(flags, &plan)?;
+    let facts = Facts::read();
+    flags_plan::fit(&base, &facts)?;
+    surface.line(&format!(
+        "compare: {} blocks, about {}",
+        plan.blocks.len(),
+        crate::report::progress::minutes(plan.expected_ns())
+    ));
+    let mut comparison = Comparison {
+        base,
+        measured: Vec::new(),
+        is_interrupted: false,
+        is_server_fresh: flags.server_command.is_some(),
+        plan,
+    };
+    for index in 0..comparison.plan.blocks.len() {
+        if stop.load(Ordering::Relaxed) {
+            comparison.is_interrupted = true;
+            break;
+        }
+        let block = comparison.plan.blocks[index];
+        let (scenario, server) = scenario(flags, &comparison, index, unique)?;
+        let line = progress(&comparison, index, surface);
+        let result = loadgen::engine::run(&scenario, &line, stop);
+        drop(server);
+        surface.clear();
+        surface.line(&finished(&comparison.plan, block, &result));
+        let is_stopped = matches!(&result, Ok(outcome) if outcome.ended == Ended::Interrupted);
+        comparison.is_interrupted |= is_stopped;
+        comparison.measured.push(Measured { block, result });
+    }
+    if comparison.is_interrupted || !comparison.measured.iter().all(|one| one.result.is_err()) {
+        return Ok(comparison);
+    }
+    // Nothing was measured at all: the first reason is the answer.
+    let mut failures = comparison.measured.into_iter().filter_map(|one| one.result.err());
+    Err(failures.next().unwrap_or_else(|| Failure::other("nothing was measured")))
+}
+
+/// What all blocks have in common.
+fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
+    let target = match &flags.url {
+        Some(url) => {
+            flags_plan::refuse_tls(url)?;
+            if url.scheme != Scheme::Http {
+                let line = "compare takes the server as http://HOST:PORT";
+                return Err(Failure::configuration(line));
+            }
+            url.target()?
+        }
+        // Filled in by each block's own server.
+        None => Target {
+            address: ([127, 0, 0, 1], 0).into(),
+            host: String::new(),
+            path: "/".to_owned(),
+        },
+    };
+    if flags.connections == 0 {
+        return Err(Failure::configuration("--connections must be at least 1"));
+    }
+    let scenario = Scenario {
+        transport: Transport::Ws,
+        mode: Mode::Fanout,
+        connections: flags.connections,
+        duration: Duration::from_nanos(plan.duration_ns),
+        warmup: Duration::from_nanos(plan.warmup_ns),
+        rate_per_s: Some(flags_plan::rate(flags.rate)?),
+        server_pid: flags.server_pid,
+        ..flags_plan::base(&flags.load, target)?
+    };
+    flags_plan::check(&scenario)?;
+    Ok(scenario)
+}
+
+/// The scenario of one block, and its server if it has one of its own.
+fn scenario(
+    flags: &CompareFlags,
+    comparison: &Comparison,
+    index: usize,
+    unique: &str,
+) -> Result<(Scenario, Option<ServerProcess>), Failure> {
+    let block = comparison.plan.blocks[index];
+    let mut scenario = comparison.base.clone();
+    let path = flags.url.as_ref().map_or("/", |url: &Url| url.path.as_str());
+    scenario.target.path = channel_path(path, unique, index);
+    match block.subject {
+        Subject::Nobody => scenario.connections = 0,
+        Subject::Row(row) => {
+            let row = comparison.plan.rows[row];
+            scenario.transport = row.transport;
+            if let Some(ns) = row.poll_interval_ns {
+                scenario.poll_interval = Duration::from_nanos(ns);
+            }
+        }
+    }
+    let Some(command) = &flags.server_command else { return Ok((scenario, None)) };
+    let server = ServerProcess::start(command, comparison.plan.history)?;
+    scenario.target.address = server.address();
+    scenario.target.host = server.address().to_string();
+    scenario.server_pid = Some(server.pid());
+    Ok((scenario, Some(server)))
+}
+
+/// A channel of its own for every block, so that offsets begin anew and nothing is left over.
+fn channel_path(path: &str, unique: &str, index: usize) -> String {
+    match path {
+        "/" => format!("/channels/compare-{unique}-{index}"),
+        own => format!("{}-{unique}-{index}", own.trim_end_matches('/')),
+    }
+}
+
+fn progress(comparison: &Comparison, index: usize, surface: Surface) -> Line {
+    let plan = &comparison.plan;
+    let block = plan.blocks[index];
+    let prefix = format!(
+        "round {} of {}, row {} of {}: {:<11} ",
+        block.round,
+        plan.rounds,
+        index + 1,
+        plan.blocks.len(),
+        rows::subject_name(plan, block.subject),
+    );
+    let after_ns = plan.blocks[index + 1..].iter().map(|block| block.expected_ns).sum();
+    Line::of_block(surface, prefix, after_ns)
+}
+
+/// The line that stays when a block is over.
+fn finished(plan: &Plan, block: Block, result: &Result<Outcome, Failure>) -> String {
+    let head = format!("round={} row={}", block.round, rows::subject_name(plan, block.subject));
+    match result {
+        Ok(outcome) => format!(
+            "{head} sent={} received={} expected={} gaps={} p50_us={} errors={}",
+            outcome.messages_sent,
+            outcome.messages_received,
+            outcome.messages_expected,
+            outcome.gaps,
+            outcome.intended.value_at_quantile(0.5) / 1_000,
+            outcome.errors.values().sum::<u64>(),
+        ),
+        Err(failure) => format!("{head} failed: {failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::channel_path;
+
+    #[test]
+    fn every_block_has_a_channel_of_its_own() {
+        assert_eq!(channel_path("/", "7-1", 0), "/channels/compare-7-1-0");
+        assert_eq!(channel_path("/rooms/a/", "7-1", 3), "/rooms/a-7-1-3");
+    }
+}

@@ -1,0 +1,192 @@
+//! From the blocks of a comparison to its rows: rounds merged, costs divided, theory beside.
+//!
+//! Pure functions. Histograms of rounds are added; a round that failed leaves its reason and does
+//! not spoil the other.
+
+use loadgen::outcome::{Failure, Outcome};
+use loadgen::scenario::{Scenario, Transport};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::plan::{Block, Plan, Row, Subject};
+use super::{Comparison, theory};
+use crate::cli::units::Fraction;
+use crate::result::{Figures, PublishToNobody, Round, Run, per, rounded};
+use crate::summary;
+use crate::verdict::{self, Evidence, Verdict};
+
+/// One block and what came of it.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) block: Block,
+    pub(crate) result: Result<Outcome, Failure>,
+}
+
+/// The name of what a block measures.
+pub(crate) fn subject_name(plan: &Plan, subject: Subject) -> String {
+    match subject {
+        Subject::Nobody => "nobody".to_owned(),
+        Subject::Row(row) => plan.rows[row].name(),
+    }
+}
+
+/// The name of a row as the result has it.
+pub(crate) fn row_name(run: &Run) -> String {
+    let transports = [Transport::Ws, Transport::Sse, Transport::LongPoll, Transport::Poll];
+    let transport = transports.into_iter().find(|transport| transport.name() == run.transport);
+    let poll_interval_ns = run.poll_interval_ns;
+    transport.map_or_else(
+        || run.transport.clone(),
+        |transport| Row { transport, poll_interval_ns }.name(),
+    )
+}
+
+/// Every row of the table, in the plan's order.
+pub(crate) fn rows(
+    comparison: &Comparison,
+    rate: Fraction,
+    nobody: Option<&PublishToNobody>,
+) -> Vec<Run> {
+    let mut pushed_p50_ns = None;
+    let mut runs = Vec::new();
+    for (index, row) in comparison.plan.rows.iter().enumerate() {
+        let Some(mut run) = merged(comparison, index, *row, nobody) else { continue };
+        let theory = theory::figures(&theory::Given {
+            scenario: &scenario_of(comparison, *row),
+            rate,
+            pushed_p50_ns,
+        });
+        run.residual = Some(theory::residual(&measured_figures(&run), &theory));
+        run.theory = Some(theory);
+        if row.transport == Transport::Ws {
+            pushed_p50_ns = run.latency_from_intended_ns.p50;
+        }
+        runs.push(run);
+    }
+    runs
+}
+
+/// The verdict over every block that was measured.
+pub(crate) fn verdict(comparison: &Comparison) -> Verdict {
+    let mut all = Verdict::valid();
+    for one in &comparison.measured {
+        let Ok(outcome) = &one.result else { continue };
+        let name = subject_name(&comparison.plan, one.block.subject);
+        let part = format!("{name} round {}", one.block.round);
+        all.merge(&part, verdict::judge(&Evidence::of(true, outcome)));
+    }
+    all
+}
+
+/// What publishing costs before the first reader; `None` if it was not measured.
+pub(crate) fn nobody(comparison: &Comparison) -> Option<PublishToNobody> {
+    let outcomes = outcomes(comparison, Subject::Nobody);
+    let outcome = merge(outcomes.filter_map(|(_, result)| result.as_ref().ok()))?;
+    let cpu_ns = outcome.server.map(|server| server.cpu_ns);
+    Some(PublishToNobody {
+        publications: outcome.messages_sent,
+        measured_ns: outcome.measured_ns,
+        server_cpu_ns: cpu_ns,
+        server_cpu_ns_per_publication: cpu_ns
+            .and_then(|ns| per(ns, outcome.messages_sent))
+            .map(rounded),
+    })
+}
+
+fn outcomes(
+    comparison: &Comparison,
+    subject: Subject,
+) -> impl Iterator<Item = (u32, &Result<Outcome, Failure>)> {
+    let measured = comparison.measured.iter();
+    let of_subject = measured.filter(move |one| one.block.subject == subject);
+    of_subject.map(|one| (one.block.round, &one.result))
+}
+
+fn merge<'o>(mut outcomes: impl Iterator<Item = &'o Outcome>) -> Option<Outcome> {
+    let mut sum = outcomes.next()?.clone();
+    for outcome in outcomes {
+        summary::merge(&mut sum, outcome);
+    }
+    Some(sum)
+}
+
+/// The scenario of a row, as far as figures depend on it.
+fn scenario_of(comparison: &Comparison, row: Row) -> Scenario {
+    let poll_interval = row.poll_interval_ns.map(Duration::from_nanos);
+    Scenario {
+        transport: row.transport,
+        poll_interval: poll_interval.unwrap_or(comparison.base.poll_interval),
+        ..comparison.base.clone()
+    }
+}
+
+/// One row with its rounds merged; `None` if none of them has run.
+fn merged(
+    comparison: &Comparison,
+    index: usize,
+    row: Row,
+    nobody: Option<&PublishToNobody>,
+) -> Option<Run> {
+    let results: Vec<_> = outcomes(comparison, Subject::Row(index)).collect();
+    let failure = results.iter().find_map(|(_, result)| result.as_ref().err());
+    let scenario = scenario_of(comparison, row);
+    let sum = merge(results.iter().filter_map(|(_, result)| result.as_ref().ok()));
+    let mut run = match &sum {
+        Some(outcome) => summary::run(&scenario, outcome),
+        None => empty(&scenario, failure?),
+    };
+    run.direction = Some(row.direction().to_owned());
+    run.failure = failure.map(|failure| failure.line.clone());
+    run.rounds = results.iter().map(|(number, result)| round(*number, result)).collect();
+    if let Some(outcome) = &sum {
+        run.requests_per_message = per(outcome.requests, outcome.deliveries_in_window);
+        take_off_publishing(&mut run, outcome, nobody);
+    }
+    if !comparison.is_server_fresh {
+        // Memory of earlier blocks is used again: growth would say nothing.
+        for round in &mut run.rounds {
+            round.server_rss_bytes_per_connection = None;
+        }
+        if let Some(server) = &mut run.server {
+            server.rss_bytes_per_connection = None;
+        }
+    }
+    Some(run)
+}
+
+/// Leaves in the row's cost only what delivering adds to publishing.
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a few minutes")]
+fn take_off_publishing(run: &mut Run, outcome: &Outcome, nobody: Option<&PublishToNobody>) {
+    let each = nobody.and_then(|nobody| per(nobody.server_cpu_ns?, nobody.publications));
+    let (Some(server), Some(each)) = (&mut run.server, each) else { return };
+    let Some(cpu_ns) = server.cpu_ns else { return };
+    if outcome.deliveries_in_window == 0 {
+        return;
+    }
+    let delivering_ns = cpu_ns as f64 - each * outcome.messages_sent as f64;
+    server.cpu_ns_per_message = Some(rounded(delivering_ns / outcome.deliveries_in_window as f64));
+}
+
+fn round(number: u32, result: &Result<Outcome, Failure>) -> Round {
+    match result {
+        Ok(outcome) => summary::round(number, outcome),
+        Err(failure) => Round::failed(number, &failure.line),
+    }
+}
+
+/// A row of which no round could be measured: all null, with its reason.
+fn empty(scenario: &Scenario, failure: &Failure) -> Run {
+    let mut errors = BTreeMap::new();
+    errors.insert(format!("exit.{}", failure.code), 1);
+    Run::unmeasured(scenario, errors)
+}
+
+fn measured_figures(run: &Run) -> Figures {
+    let signed = |ns: Option<u64>| ns.and_then(|ns| i64::try_from(ns).ok());
+    Figures {
+        wire_bytes_per_message: run.wire_bytes_per_message,
+        requests_per_message: run.requests_per_message,
+        latency_p50_ns: signed(run.latency_from_intended_ns.p50),
+        latency_p99_ns: signed(run.latency_from_intended_ns.p99),
+    }
+}

@@ -1,0 +1,60 @@
+//! Results as text for people. Everything is made from the result document, never from the
+//! engine, so that a stored result prints the same.
+
+pub(crate) mod columns;
+pub(crate) mod comparison;
+pub(crate) mod number;
+pub(crate) mod progress;
+pub(crate) mod run;
+
+use self::number::{INSUFFICIENT, NOT_MEASURED, Style};
+use crate::result::{Document, Ended, Latency};
+
+/// The lines that say whether to believe the rest: the verdict, every reason, a stop before time.
+pub(crate) fn verdict_lines(document: &Document) -> String {
+    let word = document.verdict.state.word();
+    let mut reasons = document.verdict.reasons.iter();
+    let first = reasons.next().map_or("nothing found against this run", String::as_str);
+    let mut text = format!("{word:<9} {first}\n");
+    for reason in reasons {
+        text.push_str(&format!("{:<9} {reason}\n", ""));
+    }
+    match document.ended {
+        Ended::Completed => {}
+        Ended::Interrupted => text.push_str("INTERRUPTED before its end; what was measured:\n"),
+        Ended::Aborted => text.push_str("ABORTED: every connection was lost; what was measured:\n"),
+    }
+    text
+}
+
+/// A percentile: its time, or why there is none.
+pub(crate) fn percentile(style: Style, latency: &Latency, value: Option<u64>) -> String {
+    match value {
+        Some(ns) => duration(style, ns),
+        None if latency.count == 0 => NOT_MEASURED.to_owned(),
+        None => INSUFFICIENT.to_owned(),
+    }
+}
+
+/// A time in nanoseconds.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn duration(style: Style, ns: u64) -> String {
+    style.duration(ns as f64)
+}
+
+/// A signed time in nanoseconds.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn signed_duration(style: Style, ns: i64) -> String {
+    style.duration(ns as f64)
+}
+
+/// Memory.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn memory(style: Style, bytes: u64) -> String {
+    style.memory(bytes as f64)
+}
+
+/// What was measured, or that it was not.
+pub(crate) fn or_not_measured<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| NOT_MEASURED.to_owned(), show)
+}

@@ -1,0 +1,389 @@
+//! The result of a command as JSON: exactly the shape of `ringwire.result/1`.
+//!
+//! Integers carry their unit in the name. What was not measured, or rests on too few samples, is
+//! `null` and never 0. The schema beside (`schema/result.schema.json`) is checked by tests. A file
+//! is written whole or not at all.
+
+use hdrhistogram::Histogram;
+use loadgen::scenario::{Scenario, Transport};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::machine::Machine;
+use crate::verdict::Verdict;
+
+/// The name and version of the format.
+pub(crate) const SCHEMA: &str = "ringwire.result/1";
+
+/// One result file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Document {
+    pub(crate) schema: String,
+    pub(crate) command: String,
+    pub(crate) commit: Option<String>,
+    pub(crate) seed: u64,
+    pub(crate) started_at: String,
+    pub(crate) ended: Ended,
+    pub(crate) verdict: Verdict,
+    pub(crate) machine: Machine,
+    pub(crate) runs: Vec<Run>,
+    /// Of `compare`: the same schedule published to a channel that nobody reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) publish_to_nobody: Option<PublishToNobody>,
+}
+
+/// How it came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Ended {
+    Completed,
+    Interrupted,
+    Aborted,
+}
+
+/// One scenario, or one row of a comparison with its rounds merged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) transport: String,
+    pub(crate) mode: String,
+    pub(crate) connections: u64,
+    pub(crate) in_flight: Option<u64>,
+    pub(crate) poll_interval_ns: Option<u64>,
+    pub(crate) size_bytes: u64,
+    pub(crate) measured_ns: u64,
+    pub(crate) offered_per_s: Option<f64>,
+    pub(crate) achieved_per_s: Option<f64>,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) messages_expected: u64,
+    pub(crate) gaps: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) reordered: u64,
+    pub(crate) corrupted: u64,
+    pub(crate) connection_counts: Connections,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) latency_from_intended_ns: Latency,
+    pub(crate) latency_from_sent_ns: Latency,
+    pub(crate) connect_ns: Latency,
+    pub(crate) send_blocked_ns: Latency,
+    pub(crate) wire_bytes_sent: u64,
+    pub(crate) wire_bytes_received: u64,
+    pub(crate) wire_bytes_per_message: Option<f64>,
+    pub(crate) setup_bytes_per_connection: Option<i64>,
+    pub(crate) server: Option<Server>,
+    pub(crate) loadgen: Loadgen,
+    pub(crate) intervals: Vec<Interval>,
+    pub(crate) rounds: Vec<Round>,
+    /// Who may send at any time: `both` or `server_to_client`. Of `compare`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests_per_message: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) theory: Option<Figures>,
+    /// Measured minus theory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) residual: Option<Figures>,
+    /// Why a row of `compare` has no measurement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
+}
+
+impl Run {
+    /// A row of a comparison that could not be measured: all null.
+    pub(crate) fn unmeasured(scenario: &Scenario, errors: BTreeMap<String, u64>) -> Self {
+        let is_poll = scenario.transport == Transport::Poll;
+        let interval_ns = u64::try_from(scenario.poll_interval.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            transport: scenario.transport.name().to_owned(),
+            mode: scenario.mode.name().to_owned(),
+            connections: u64::from(scenario.connections),
+            poll_interval_ns: is_poll.then_some(interval_ns),
+            size_bytes: u64::try_from(scenario.size_bytes).unwrap_or(u64::MAX),
+            errors,
+            ..Self::default()
+        }
+    }
+}
+
+impl Round {
+    /// A block that failed.
+    pub(crate) fn failed(number: u32, why: &str) -> Self {
+        Self { round: number, failure: Some(why.to_owned()), ..Self::default() }
+    }
+}
+
+/// What theory predicts, or by how much the measurement differs from it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) wire_bytes_per_message: Option<f64>,
+    pub(crate) requests_per_message: Option<f64>,
+    pub(crate) latency_p50_ns: Option<i64>,
+    pub(crate) latency_p99_ns: Option<i64>,
+}
+
+impl Figures {
+    /// Nothing is known.
+    pub(crate) const NONE: Self = Self {
+        wire_bytes_per_message: None,
+        requests_per_message: None,
+        latency_p50_ns: None,
+        latency_p99_ns: None,
+    };
+}
+
+/// Percentiles of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) count: u64,
+    pub(crate) min: Option<u64>,
+    pub(crate) p50: Option<u64>,
+    pub(crate) p90: Option<u64>,
+    pub(crate) p99: Option<u64>,
+    pub(crate) p99_9: Option<u64>,
+    pub(crate) p99_99: Option<u64>,
+    pub(crate) max: Option<u64>,
+}
+
+impl Latency {
+    /// Reads the percentiles that the samples support: at least 10 / (1 - q) of them.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+        let count = histogram.len();
+        let at = |quantile: f64, samples_needed: u64| {
+            (count >= samples_needed).then(|| histogram.value_at_quantile(quantile))
+        };
+        Self {
+            count,
+            min: (count > 0).then(|| histogram.min()),
+            p50: at(0.5, 20),
+            p90: at(0.9, 100),
+            p99: at(0.99, 1_000),
+            p99_9: at(0.999, 10_000),
+            p99_99: at(0.9999, 100_000),
+            max: (count > 0).then(|| histogram.max()),
+        }
+    }
+}
+
+/// What the server used.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Server {
+    /// In `compare` without the cost of publishing to nobody, where that was measured: the noise
+    /// of both may make it negative.
+    pub(crate) cpu_ns_per_message: Option<i64>,
+    /// All of its CPU time over the messages received.
+    pub(crate) cpu_ns_per_message_raw: Option<i64>,
+    pub(crate) cpu_ns: Option<u64>,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) rss_bytes_per_connection: Option<u64>,
+}
+
+/// What this program used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Loadgen {
+    pub(crate) cpu_ns_per_message: Option<i64>,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) thread_busy_share_max: Option<f64>,
+    pub(crate) schedule_lag_ns: Latency,
+}
+
+/// How many connections there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) open: u64,
+    pub(crate) refused: u64,
+    pub(crate) lost: u64,
+    pub(crate) reopened: u64,
+}
+
+/// One second of the measured time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Interval {
+    pub(crate) start_ns: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) errors: u64,
+    pub(crate) latency_p50_ns: Option<u64>,
+    pub(crate) latency_p99_ns: Option<u64>,
+}
+
+/// One block of a comparison, before merging.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Round {
+    pub(crate) round: u32,
+    pub(crate) measured_ns: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) messages_expected: u64,
+    pub(crate) gaps: u64,
+    pub(crate) latency_from_intended_ns: Latency,
+    pub(crate) wire_bytes_per_message: Option<f64>,
+    pub(crate) requests_per_message: Option<f64>,
+    pub(crate) server_cpu_ns_per_message_raw: Option<i64>,
+    pub(crate) server_rss_bytes_per_connection: Option<u64>,
+    pub(crate) failure: Option<String>,
+}
+
+/// The cost that every row pays before the first reader.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PublishToNobody {
+    pub(crate) publications: u64,
+    pub(crate) measured_ns: u64,
+    pub(crate) server_cpu_ns: Option<u64>,
+    pub(crate) server_cpu_ns_per_publication: Option<i64>,
+}
+
+/// A point in time as `2026-11-21T23:20:00Z`, from seconds since 1970.
+pub(crate) fn utc(unix_s: u64) -> String {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    // Years of the Gregorian calendar beginning in March, in cycles of 400 years.
+    let shifted = days + 719_468;
+    let (cycle, day_of_cycle) = (shifted / 146_097, shifted % 146_097);
+    let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524
+        - day_of_cycle / 146_096)
+        / 365;
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_cycle + cycle * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A command line for the record: directories are left out, as they name their owner.
+pub(crate) fn command_line(words: impl IntoIterator<Item = String>) -> String {
+    let without_directory = |word: &str| {
+        let (name, path) = word
+            .split_once('=')
+            .filter(|(_, path)| path.starts_with('/'))
+            .map_or((String::new(), word), |(name, path)| (format!("{name}="), path));
+        let file = path.rsplit('/').next().filter(|_| path.starts_with('/'));
+        format!("{name}{}", file.unwrap_or(path))
+    };
+    let shown = words.into_iter().map(|word| {
+        let parts: Vec<String> = word.split(' ').map(without_directory).collect();
+        let word = parts.join(" ");
+        let is_plain = !word.is_empty() && !word.contains([' ', '\'', '"', '\\', '$', '*']);
+        if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// A quotient; `None` when there is nothing to divide by.
+#[expect(clippy::cast_precision_loss, reason = "a mean; 53 bits are plenty")]
+pub(crate) fn per(amount: u64, parts: u64) -> Option<f64> {
+    (parts > 0).then(|| amount as f64 / parts as f64)
+}
+
+/// The nearest integer, for figures whose unit is fine enough.
+#[expect(clippy::cast_possible_truncation, reason = "a cast from float saturates")]
+pub(crate) fn rounded(value: f64) -> i64 {
+    value.round() as i64
+}
+
+/// Writes `document` to `path`: all of it, durably, or nothing.
+pub(crate) fn write_atomically(path: &Path, document: &Document) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(document).map_err(io::Error::other)?;
+    text.push(b'\n');
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let mut temporary_name = std::ffi::OsString::from(".");
+    temporary_name.push(name);
+    temporary_name.push(format!(".{}.part", std::process::id()));
+    let temporary = path.with_file_name(temporary_name);
+    let written = write_whole(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The half-written file helps nobody; a failure to remove it changes nothing for the user.
+        let _ = std::fs::remove_file(&temporary);
+        return written;
+    }
+    // The rename is durable once the directory is; not every file system can do it, so it may fail.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let _ = File::open(directory.unwrap_or_else(|| Path::new(".")))
+        .and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(count: u64) -> Histogram<u64> {
+        let mut histogram = Histogram::new(3).unwrap();
+        for value in 1..=count {
+            histogram.record(value).unwrap();
+        }
+        histogram
+    }
+
+    #[test]
+    fn percentiles_need_ten_over_one_minus_q_samples() {
+        let has = |count| {
+            let latency = Latency::of(&histogram(count));
+            let values = [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99];
+            values.iter().filter(|value| value.is_some()).count()
+        };
+        let borders = [(20, 1), (100, 2), (1_000, 3), (10_000, 4), (100_000, 5)];
+        for (count, expected) in borders {
+            assert_eq!(has(count), expected, "{count}");
+            assert_eq!(has(count - 1), expected - 1, "{}", count - 1);
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_is_null_and_never_zero() {
+        let latency = Latency::of(&histogram(0));
+        assert_eq!(latency, Latency::default());
+        let one = Latency::of(&histogram(1));
+        assert_eq!((one.count, one.min, one.max, one.p50), (1, Some(1), Some(1), None));
+    }
+
+    #[test]
+    fn dates_are_of_the_calendar() {
+        let table = [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ];
+        for (unix_s, expected) in table {
+            assert_eq!(utc(unix_s), expected);
+        }
+    }
+
+    #[test]
+    fn the_command_line_names_no_directory() {
+        let words = [
+            "/opt/a/loadgen",
+            "compare",
+            "--server-command",
+            "/opt/a/ringwire --listen 127.0.0.1:{port}",
+            "--out",
+            "json=/home/x/r.json",
+            "http://h:1/channels/a",
+            "",
+        ];
+        let expected = "loadgen compare --server-command 'ringwire --listen 127.0.0.1:{port}' \
+                        --out json=r.json http://h:1/channels/a ''";
+        assert_eq!(command_line(words.map(str::to_owned)), expected);
+    }
+
+    #[test]
+    fn a_quotient_of_nothing_is_nothing() {
+        assert_eq!(per(5, 0), None);
+        assert_eq!(per(5, 2), Some(2.5));
+        assert_eq!(rounded(-2.5), -3);
+    }
+}

@@ -1,0 +1,226 @@
+//! From an outcome of the engine to the figures of a result: divisions, rates, percentiles.
+//!
+//! Pure functions. Costs are divided by what was delivered *in* the window, as they are taken
+//! from the window; rates and losses are of the window's own messages.
+
+use loadgen::outcome::{Ended as EngineEnded, Outcome, ServerCost};
+use loadgen::scenario::{Mode, Scenario};
+
+use crate::result::{
+    Connections, Ended, Interval, Latency, Loadgen, Round, Run, Server, per, rounded,
+};
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// The figures of one outcome of `scenario`.
+pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
+    let is_poll = scenario.transport == loadgen::scenario::Transport::Poll;
+    let interval_ns = u64::try_from(scenario.poll_interval.as_nanos()).unwrap_or(u64::MAX);
+    let delivered = outcome.deliveries_in_window;
+    let wire_bytes = outcome.wire_bytes_sent + outcome.wire_bytes_received;
+    let setup_bytes = outcome.setup_bytes_sent + outcome.setup_bytes_received;
+    let connections = u64::from(outcome.connections_open);
+    let is_closed_loop = scenario.rate_per_s.is_none() && scenario.mode == Mode::Echo;
+    Run {
+        transport: scenario.transport.name().to_owned(),
+        mode: scenario.mode.name().to_owned(),
+        connections: u64::from(scenario.connections),
+        in_flight: scenario.in_flight.or_else(|| is_closed_loop.then_some(1)).map(u64::from),
+        poll_interval_ns: is_poll.then_some(interval_ns),
+        size_bytes: u64::try_from(scenario.size_bytes).unwrap_or(u64::MAX),
+        measured_ns: outcome.measured_ns,
+        offered_per_s: offered_per_s(scenario),
+        achieved_per_s: achieved_per_s(scenario, outcome),
+        messages_sent: outcome.messages_sent,
+        messages_received: outcome.messages_received,
+        messages_expected: outcome.messages_expected,
+        gaps: outcome.gaps,
+        duplicates: outcome.duplicates,
+        reordered: outcome.reordered,
+        corrupted: outcome.corrupted,
+        connection_counts: Connections {
+            open: connections,
+            refused: u64::from(outcome.connections_refused),
+            lost: u64::from(outcome.connections_lost),
+            reopened: outcome.reconnects,
+        },
+        errors: outcome.errors.clone(),
+        latency_from_intended_ns: Latency::of(&outcome.intended),
+        latency_from_sent_ns: Latency::of(&outcome.sent),
+        connect_ns: Latency::of(&outcome.connect),
+        send_blocked_ns: Latency::of(&outcome.send_blocked),
+        wire_bytes_sent: outcome.wire_bytes_sent,
+        wire_bytes_received: outcome.wire_bytes_received,
+        wire_bytes_per_message: per(wire_bytes, delivered),
+        setup_bytes_per_connection: per(setup_bytes, connections).map(rounded),
+        server: outcome.server.map(|cost| server(&cost, delivered, connections)),
+        loadgen: generator(outcome),
+        intervals: intervals(outcome),
+        rounds: Vec::new(),
+        direction: None,
+        requests_per_message: None,
+        theory: None,
+        residual: None,
+        failure: None,
+    }
+}
+
+/// Messages (fan-out: deliveries) a second that the schedule asks for.
+fn offered_per_s(scenario: &Scenario) -> Option<f64> {
+    let rate = scenario.rate_per_s?.events_per_s();
+    Some(match scenario.mode {
+        Mode::Fanout => rate * f64::from(scenario.connections) / f64::from(scenario.channels),
+        Mode::Echo | Mode::Idle => rate,
+    })
+}
+
+fn achieved_per_s(scenario: &Scenario, outcome: &Outcome) -> Option<f64> {
+    let is_measured = scenario.mode != Mode::Idle;
+    let per_ns = per(outcome.messages_received, outcome.measured_ns);
+    per_ns.filter(|_| is_measured).map(|per_ns| per_ns * 1e9)
+}
+
+fn server(cost: &ServerCost, delivered: u64, connections: u64) -> Server {
+    let cpu_ns_per_message = per(cost.cpu_ns, delivered).map(rounded);
+    Server {
+        cpu_ns_per_message,
+        cpu_ns_per_message_raw: cpu_ns_per_message,
+        cpu_ns: Some(cost.cpu_ns),
+        rss_bytes: Some(cost.rss_after_bytes),
+        rss_bytes_per_connection: rss_bytes_per_connection(cost, connections),
+    }
+}
+
+/// What the connections added to a server's memory; `None` if it shows no growth, as after an
+/// earlier run, whose memory is used again.
+pub(crate) fn rss_bytes_per_connection(cost: &ServerCost, connections: u64) -> Option<u64> {
+    let grown = cost.rss_connected_bytes.checked_sub(cost.rss_before_bytes)?;
+    (grown > 0 && connections > 0).then(|| grown / connections)
+}
+
+fn generator(outcome: &Outcome) -> Loadgen {
+    let shares = outcome.generator.thread_busy_share.iter().copied();
+    Loadgen {
+        cpu_ns_per_message: per(outcome.generator.cpu_ns, outcome.deliveries_in_window)
+            .map(rounded),
+        rss_bytes: outcome.generator.rss_bytes,
+        thread_busy_share_max: shares.reduce(f64::max),
+        schedule_lag_ns: Latency::of(&outcome.schedule_lag),
+    }
+}
+
+fn intervals(outcome: &Outcome) -> Vec<Interval> {
+    let starts = (0..).map(|index: u64| index * NS_PER_S);
+    let of = |(start_ns, second): (u64, &loadgen::outcome::Interval)| Interval {
+        start_ns,
+        messages_sent: second.sent,
+        messages_received: second.received,
+        errors: second.errors,
+        latency_p50_ns: second.p50_ns,
+        latency_p99_ns: second.p99_ns,
+    };
+    starts.zip(&outcome.intervals).map(of).collect()
+}
+
+/// One block of a comparison.
+pub(crate) fn round(number: u32, outcome: &Outcome) -> Round {
+    let delivered = outcome.deliveries_in_window;
+    let connections = u64::from(outcome.connections_open);
+    let server = outcome.server.as_ref();
+    let wire_bytes = outcome.wire_bytes_sent + outcome.wire_bytes_received;
+    Round {
+        round: number,
+        measured_ns: outcome.measured_ns,
+        messages_sent: outcome.messages_sent,
+        messages_received: outcome.messages_received,
+        messages_expected: outcome.messages_expected,
+        gaps: outcome.gaps,
+        latency_from_intended_ns: Latency::of(&outcome.intended),
+        wire_bytes_per_message: per(wire_bytes, delivered),
+        requests_per_message: per(outcome.requests, delivered),
+        server_cpu_ns_per_message_raw: server
+            .and_then(|cost| per(cost.cpu_ns, delivered).map(rounded)),
+        server_rss_bytes_per_connection: server
+            .and_then(|cost| rss_bytes_per_connection(cost, connections)),
+        failure: None,
+    }
+}
+
+/// How the engine says it ended.
+pub(crate) const fn ended(ended: EngineEnded) -> Ended {
+    match ended {
+        EngineEnded::Completed => Ended::Completed,
+        EngineEnded::Interrupted => Ended::Interrupted,
+        EngineEnded::Aborted => Ended::Aborted,
+    }
+}
+
+/// Adds the outcome of a further round: counts and histograms add, memory and shares keep the
+/// greater, seconds follow one another.
+pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
+    let histograms = [
+        (&mut into.intended, &other.intended),
+        (&mut into.sent, &other.sent),
+        (&mut into.connect, &other.connect),
+        (&mut into.schedule_lag, &other.schedule_lag),
+        (&mut into.send_blocked, &other.send_blocked),
+    ];
+    for (into, other) in histograms {
+        // Adding fails only for values beyond a fixed range, and the engine's all have the same.
+        let _ = into.add(other);
+    }
+    let counts = [
+        (&mut into.messages_sent, other.messages_sent),
+        (&mut into.messages_received, other.messages_received),
+        (&mut into.messages_expected, other.messages_expected),
+        (&mut into.gaps, other.gaps),
+        (&mut into.duplicates, other.duplicates),
+        (&mut into.reordered, other.reordered),
+        (&mut into.corrupted, other.corrupted),
+        (&mut into.impossible, other.impossible),
+        (&mut into.deliveries_in_window, other.deliveries_in_window),
+        (&mut into.wire_bytes_sent, other.wire_bytes_sent),
+        (&mut into.wire_bytes_received, other.wire_bytes_received),
+        (&mut into.publisher_wire_bytes_sent, other.publisher_wire_bytes_sent),
+        (&mut into.publisher_wire_bytes_received, other.publisher_wire_bytes_received),
+        (&mut into.setup_bytes_sent, other.setup_bytes_sent),
+        (&mut into.setup_bytes_received, other.setup_bytes_received),
+        (&mut into.requests, other.requests),
+        (&mut into.measured_ns, other.measured_ns),
+        (&mut into.offered_count, other.offered_count),
+        (&mut into.picked_up_count, other.picked_up_count),
+        (&mut into.sent_count, other.sent_count),
+        (&mut into.generator.cpu_ns, other.generator.cpu_ns),
+        (&mut into.reconnects, other.reconnects),
+    ];
+    for (into, other) in counts {
+        *into += other;
+    }
+    into.connections_open += other.connections_open;
+    into.connections_refused += other.connections_refused;
+    into.connections_lost += other.connections_lost;
+    for (code, count) in &other.errors {
+        *into.errors.entry(code.clone()).or_default() += count;
+    }
+    into.intervals.extend(&other.intervals);
+    into.generator.rss_bytes = into.generator.rss_bytes.max(other.generator.rss_bytes);
+    let shares = into.generator.thread_busy_share.iter_mut();
+    for (into, other) in shares.zip(&other.generator.thread_busy_share) {
+        *into = into.max(*other);
+    }
+    into.server = merged_server(into.server, other.server);
+    if into.ended == EngineEnded::Completed {
+        into.ended = other.ended;
+    }
+}
+
+/// Processor time adds; so does memory, as the connections of the rounds are added too.
+fn merged_server(one: Option<ServerCost>, other: Option<ServerCost>) -> Option<ServerCost> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+    Some(ServerCost {
+        cpu_ns: one.cpu_ns + other.cpu_ns,
+        rss_before_bytes: one.rss_before_bytes + other.rss_before_bytes,
+        rss_connected_bytes: one.rss_connected_bytes + other.rss_connected_bytes,
+        rss_after_bytes: one.rss_after_bytes.max(other.rss_after_bytes),
+    })
+}
