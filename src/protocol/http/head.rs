@@ -263,3 +263,92 @@ pub(crate) fn write_header(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend(value.bytes().map(safe));
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits =
+        HeadLimits { head_bytes_max: 200, headers_max: 3, request_line_bytes_max: 20 };
+
+    /// What the scanner says when the bytes come in pieces of this length.
+    fn scan(bytes: &[u8], chunk: usize) -> Result<Option<usize>, u16> {
+        let mut scanner = HeadScanner::new();
+        let mut arrived = 0;
+        loop {
+            arrived = (arrived + chunk).min(bytes.len());
+            match scanner.find_end(&bytes[..arrived], &LIMITS) {
+                Ok(None) if arrived < bytes.len() => {}
+                Ok(end) => return Ok(end),
+                Err(refusal) => return Err(refusal.status),
+            }
+        }
+    }
+
+    #[test]
+    fn says_the_same_however_the_bytes_are_cut() {
+        let long_line = [b'x'; 21];
+        let long_head = ["GET / HTTP/1.1\r\nA: ", &"x".repeat(200)].concat();
+        let full_head = ["GET / HTTP/1.1\r\nA: ", &"x".repeat(177), "\r\n\r\n"].concat();
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], Ok(Some(18))),
+            (b"GET / HTTP/1.1\r\n\r\nmore", Ok(Some(18))),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Ok(Some(22))),
+            (b"G /\r\nA: b\r\nC: d\r\nE: f\r\n\r\n", Ok(Some(25))),
+            (b"G /\r\nA: b\r\nC: d\r\nE: f\r\nG: h\r\n\r\n", Err(431)),
+            (b"01234567890123456789\r\n\r\n", Ok(Some(24))),
+            (b"012345678901234567890\r\n\r\n", Err(414)),
+            (&long_line, Err(414)),
+            (b"GET / HTTP/1.1\n\n", Err(400)),
+            (b"GET / HTTP/1.1\r\r\n", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: b\n\r\n", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: b\rC: d\r\n\r\n", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\n", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\rX", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: \0\r\n\r\n", Err(400)),
+            (b"GET / HTTP/1.1\r\n A: b\r\n\r\n", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n", Err(400)),
+            (b"\n", Err(400)),
+            (b"\rG", Err(400)),
+            (b"\0", Err(400)),
+            (b"GET / HTTP/1.1\r\nA: b", Ok(None)),
+            (b"\r", Ok(None)),
+            (b"", Ok(None)),
+            (full_head.as_bytes(), Ok(Some(200))),
+            (long_head.as_bytes(), Err(431)),
+        ] {
+            for chunk in 1..=bytes.len().max(1) {
+                let text = String::from_utf8_lossy(bytes);
+                assert_eq!(scan(bytes, chunk), expected, "{text:?} by {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_byte_is_looked_at_once() {
+        let limits = HeadLimits { head_bytes_max: 1 << 20, ..HeadLimits::default() };
+        let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
+        bytes.resize((1 << 20) - 1, b'x');
+        let mut scanner = HeadScanner::new();
+        for arrived in 1..=bytes.len() {
+            assert_eq!(scanner.find_end(&bytes[..arrived], &limits), Ok(None));
+        }
+        assert_eq!(scanner.looked_at, bytes.len());
+    }
+
+    #[test]
+    fn is_ready_for_the_next_head() {
+        let two = b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n";
+        let mut scanner = HeadScanner::new();
+        assert_eq!(scanner.find_end(two, &LIMITS), Ok(Some(19)));
+        assert_eq!(scanner.find_end(&two[19..], &LIMITS), Ok(Some(19)));
+        assert_eq!(scanner.find_end(&[], &LIMITS), Ok(None));
+    }
+
+    #[test]
+    fn a_header_value_cannot_add_a_line() {
+        let mut out = Vec::new();
+        write_header(&mut out, "A\r\nB", "c\r\nD: e\0");
+        assert_eq!(out, b"A  B: c  D: e \r\n");
+    }
+}

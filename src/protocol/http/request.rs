@@ -165,10 +165,10 @@ fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
         httparse::Error::TooManyHeaders => Refusal::new(431, "too many headers: send fewer"),
         httparse::Error::Version => {
             let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-            let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-            // `HTTP/2.0` is another version, `HTPT/1.1` is nothing.
-            match version.strip_prefix(b"HTTP/") {
-                Some([b'0'..=b'9', ..]) => BAD_VERSION,
+            let mut words = line.split(|&byte| byte == b' ');
+            // `HTTP/2.0` is another version, `HTPT/1.1` and a fourth word are nothing.
+            match (words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/")), words.next()) {
+                (Some([b'0'..=b'9', ..]), None) => BAD_VERSION,
                 _ => BAD_LINE,
             }
         }

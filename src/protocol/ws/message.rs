@@ -289,14 +289,16 @@ impl Inbound {
             let frame = match open {
                 Some(frame) => frame,
                 None => match self.read_header(cursor)? {
-                    Some(header) => OpenFrame { header, received: 0 },
+                    Some(header) => {
+                        self.check_limits(header, limits)?;
+                        OpenFrame { header, received: 0 }
+                    }
                     None => return Ok(Step::Starved),
                 },
             };
             if frame.header.opcode.is_control() {
                 return self.take_control(frame, cursor);
             }
-            self.check_limits(frame.header, limits)?;
             if let Some(step) = self.take_data(frame, cursor, limits)? {
                 return Ok(step);
             }
@@ -335,6 +337,9 @@ impl Inbound {
 
     /// What is announced counts, before any of it is kept.
     fn check_limits(&self, header: Header, limits: &Limits) -> Result<(), Violation> {
+        if header.opcode.is_control() {
+            return Ok(());
+        }
         let open = self.partial.as_deref().and_then(|partial| partial.message.as_ref());
         let gathered = open.map_or(0, |open| open.bytes.len());
         // A header cannot wrap this: the room left is subtracted from the limit, not added.
@@ -371,6 +376,11 @@ impl Inbound {
             return Ok(Some(Step::Message(kind, piece)));
         }
         let partial = self.partial.get_or_insert_default();
+        if piece.is_empty() && left > 0 {
+            // No message is opened before its first byte: the payload may yet come in one piece.
+            partial.frame = Some(frame);
+            return Ok(Some(Step::Starved));
+        }
         // A continuation finds its message: its header would have been refused otherwise.
         let message = partial.message.get_or_insert_with(|| OpenMessage::new(header.opcode));
         message.append(piece, left, limits)?;

@@ -1,8 +1,8 @@
 //! From HTTP to WebSocket: the request that asks, the rules it must keep, the 101 that answers.
 //!
-//! Nothing else in this crate writes a 101, and this file writes one only for an [`Upgrade`],
-//! which exists only for a request that kept all the rules: a proxy that sees a 101 believes in
-//! a tunnel.
+//! Nothing else in this crate writes a 101, and it is to be written only for the key of an
+//! [`Upgrade`], which exists only for a request that kept all the rules: a proxy that sees a 101
+//! believes in a tunnel.
 
 use base64::Engine as _;
 use base64::alphabet;

@@ -1,0 +1,189 @@
+//! The upgrade: its rules one by one, and both roles against each other.
+#![expect(clippy::tests_outside_test_module, reason = "the whole file is a test")]
+
+use ringwire_protocol::http::{HeadLimits, HeadScanner, Refusal, parse_request, parse_response};
+use ringwire_protocol::ws::{
+    accept_key, check_switching, check_upgrade, choose_subprotocol, client_key, encode_switching,
+    encode_upgrade_request,
+};
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The headers of a good request.
+const GOOD: [(&str, &str); 5] = [
+    ("Host", "server.example"),
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Key", KEY),
+    ("Sec-WebSocket-Version", "13"),
+];
+
+fn request(line: &str, headers: &[(&str, &str)]) -> String {
+    let lines: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{line}\r\n{lines}\r\n")
+}
+
+/// The offered subprotocols, joined, or the status of the refusal.
+fn check(line: &str, headers: &[(&str, &str)]) -> Result<String, u16> {
+    let head = request(line, headers);
+    let checked = parse_request(head.as_bytes(), &HeadLimits::default()).and_then(|request| {
+        let upgrade = check_upgrade(&request)?;
+        Ok(upgrade.subprotocols().collect::<Vec<_>>().join("|"))
+    });
+    checked.map_err(|refusal: Refusal| refusal.status)
+}
+
+const LINE: &str = "GET /echo HTTP/1.1";
+
+/// The good headers with this one replaced (or left out, if there is no value).
+fn with<'a>(name: &'a str, value: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+    let mut headers: Vec<_> = GOOD.into_iter().filter(|(other, _)| *other != name).collect();
+    headers.extend(value.map(|value| (name, value)));
+    headers
+}
+
+#[test]
+fn a_good_request_passes() {
+    assert_eq!(check(LINE, &GOOD), Ok(String::new()));
+    for (name, value) in [
+        ("Upgrade", "WebSocket"),
+        ("Upgrade", "h2c, websocket"),
+        ("Connection", "keep-alive, UPGRADE"),
+        ("Connection", "Upgrade, HTTP2-Settings"),
+        ("Content-Length", "0"),
+        ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
+        // The spare bits of the last character are not zero.
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZR=="),
+    ] {
+        assert!(check(LINE, &with(name, Some(value))).is_ok(), "{name}: {value}");
+    }
+}
+
+#[test]
+fn each_rule_refuses() {
+    for line in ["POST / HTTP/1.1", "HEAD / HTTP/1.1", "PUT / HTTP/1.1", "get / HTTP/1.1"] {
+        assert_eq!(check(line, &GOOD), Err(405), "{line}");
+    }
+    assert_eq!(check("GET / HTTP/1.0", &GOOD), Err(505));
+    for (name, value, status) in [
+        ("Host", None, 400),
+        ("Upgrade", None, 426),
+        ("Upgrade", Some("h2c"), 426),
+        ("Upgrade", Some("websocket/13"), 426),
+        ("Upgrade", Some("xwebsocket"), 426),
+        ("Connection", None, 400),
+        ("Connection", Some("keep-alive"), 400),
+        ("Connection", Some("close"), 400),
+        ("Connection", Some("upgrades"), 400),
+        ("Sec-WebSocket-Version", None, 426),
+        ("Sec-WebSocket-Version", Some("8"), 426),
+        ("Sec-WebSocket-Version", Some("13, 8"), 426),
+        ("Sec-WebSocket-Version", Some("013"), 426),
+        ("Sec-WebSocket-Version", Some("14"), 426),
+        ("Sec-WebSocket-Key", None, 400),
+        ("Sec-WebSocket-Key", Some(""), 400),
+        ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ"), 400),
+        ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ=x"), 400),
+        ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25j"), 400),
+        ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZXh4"), 400),
+        ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZXh="), 400),
+        ("Sec-WebSocket-Key", Some("dGhl*HNhbXBsZSBub25jZQ=="), 400),
+        ("Content-Length", Some("1"), 400),
+        ("Transfer-Encoding", Some("chunked"), 400),
+        ("Sec-WebSocket-Protocol", Some(""), 400),
+        ("Sec-WebSocket-Protocol", Some("a,,b"), 400),
+        ("Sec-WebSocket-Protocol", Some("a b"), 400),
+        ("Sec-WebSocket-Protocol", Some("a, "), 400),
+        ("Sec-WebSocket-Protocol", Some("a;b"), 400),
+        ("Sec-WebSocket-Protocol", Some("\"a\""), 400),
+        ("Sec-WebSocket-Protocol", Some("é"), 400),
+    ] {
+        assert_eq!(check(LINE, &with(name, value)), Err(status), "{name}: {value:?}");
+    }
+    for twice in ["Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
+        let mut headers = GOOD.to_vec();
+        headers.extend(GOOD.iter().filter(|(name, _)| *name == twice));
+        assert!(matches!(check(LINE, &headers), Err(400 | 426)), "{twice} twice");
+    }
+}
+
+#[test]
+fn a_hundred_headers_do_not_hide_the_upgrade() {
+    let names: Vec<String> = (0..95).map(|index| format!("X-{index}")).collect();
+    let mut headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    headers.extend(GOOD);
+    assert_eq!(check(LINE, &headers), Ok(String::new()));
+    headers.insert(0, ("X-More", "x"));
+    assert_eq!(check(LINE, &headers), Err(431));
+}
+
+#[test]
+fn subprotocols_are_chosen_by_the_servers_order() {
+    let offered = with("Sec-WebSocket-Protocol", Some("chat ,superchat"));
+    assert_eq!(check(LINE, &offered), Ok("chat|superchat".to_string()));
+    let mut two_lines = offered;
+    two_lines.push(("sec-websocket-protocol", "third"));
+    assert_eq!(check(LINE, &two_lines), Ok("chat|superchat|third".to_string()));
+
+    let supported = ["b".to_string(), "a".to_string()];
+    let choose = |offered: &[&'static str]| choose_subprotocol(offered.iter().copied(), &supported);
+    assert_eq!(choose(&["a", "b"]), Some("b"));
+    assert_eq!(choose(&["c", "a"]), Some("a"));
+    assert_eq!(choose(&["A", "c"]), None, "names are case-sensitive");
+    assert_eq!(choose(&[]), None);
+    assert_eq!(choose_subprotocol(["a"].into_iter(), &[]), None);
+}
+
+#[test]
+fn the_key_of_the_rfc() {
+    assert_eq!(&accept_key(KEY.as_bytes()), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(client_key(*b"the sample nonce"), KEY);
+}
+
+#[test]
+fn both_roles_agree() {
+    let offered = ["one".to_string(), "two".to_string()];
+    let extra = [("Origin".to_string(), "http://h:1".to_string())];
+    let mut asked = Vec::new();
+    encode_upgrade_request(&mut asked, "h:1", "/echo?x", KEY, &offered, &extra);
+    let limits = HeadLimits::default();
+    assert_eq!(HeadScanner::new().find_end(&asked, &limits), Ok(Some(asked.len())));
+    let request = parse_request(&asked, &limits).unwrap();
+    assert_eq!((request.host(), request.origin()), ("h:1", Some("http://h:1")));
+    let upgrade = check_upgrade(&request).unwrap();
+    assert_eq!(upgrade.key, KEY.as_bytes());
+    let chosen = choose_subprotocol(upgrade.subprotocols(), &offered[1..]);
+
+    let mut answer = Vec::new();
+    encode_switching(&mut answer, upgrade.key, chosen, &[("Ringwire-Position", "x:1")]);
+    let response = parse_response(&answer).unwrap();
+    assert_eq!(response.header("ringwire-position"), Some(&b"x:1"[..]));
+    assert_eq!(check_switching(&response, KEY, &offered), Ok(Some("two".to_string())));
+    assert!(check_switching(&response, KEY, &[]).is_err(), "nothing was offered");
+    assert!(check_switching(&response, "x", &offered).is_err(), "another key");
+}
+
+#[test]
+fn a_101_that_is_none_is_refused() {
+    const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    const TOKENS: &str = "Upgrade: WebSocket\r\nConnection: upgrade\r\n";
+    let read = |status: &str, lines: &[&str]| {
+        let head = format!("HTTP/1.1 {status} x\r\n{}\r\n", lines.concat());
+        let response = parse_response(head.as_bytes()).unwrap();
+        check_switching(&response, KEY, &["a".to_string()])
+    };
+    assert_eq!(read("101", &[TOKENS, ACCEPT]), Ok(None));
+    assert!(read("200", &[TOKENS, ACCEPT]).is_err());
+    assert!(read("101", &[TOKENS]).is_err());
+    assert!(read("101", &[TOKENS, ACCEPT, ACCEPT]).is_err());
+    assert!(read("101", &["Upgrade: websocket\r\n", ACCEPT]).is_err());
+    assert!(read("101", &["Connection: upgrade\r\n", ACCEPT]).is_err());
+    assert!(read("101", &["Upgrade: h2c\r\nConnection: upgrade\r\n", ACCEPT]).is_err());
+    let deflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    assert!(read("101", &[TOKENS, ACCEPT, deflate]).is_err());
+    let chosen = |name| format!("Sec-WebSocket-Protocol: {name}\r\n");
+    assert_eq!(read("101", &[TOKENS, ACCEPT, &chosen("a")]), Ok(Some("a".to_string())));
+    assert!(read("101", &[TOKENS, ACCEPT, &chosen("b")]).is_err());
+    assert!(read("101", &[TOKENS, ACCEPT, &chosen("a"), &chosen("a")]).is_err());
+}
