@@ -1,0 +1,218 @@
+//! Ports, closing, resets, bells and time.
+
+use std::cell::{Cell, RefCell};
+
+use bytes::Bytes;
+
+use crate::sim::{DriverOptions, Faults, RawPeer, Sim, SimDriver, SimOptions, Stuck};
+use crate::{Accepting, Completion, Driver, Errno, Shutdown, Slot};
+
+const ADDRESS: &str = "10.0.0.1:80";
+
+fn quiet() -> Sim {
+    Sim::new(3, SimOptions::default())
+}
+
+fn listening(sim: &Sim, options: DriverOptions) -> SimDriver {
+    let mut driver = sim.driver(options);
+    driver.listen(sim.listener(ADDRESS.parse().unwrap())).unwrap();
+    driver.accept(Accepting::On);
+    driver
+}
+
+/// Turns of `driver`, with all the time they need, until nothing more can happen.
+fn drain(sim: &Sim, driver: &mut SimDriver) -> Vec<Completion> {
+    let mut completions = Vec::new();
+    loop {
+        driver.turn(u64::MAX, &mut completions).unwrap();
+        // Leases end with their turn.
+        completions.retain(|done| !matches!(done, Completion::Received { .. }));
+        if !sim.advance_to_next() {
+            return completions;
+        }
+    }
+}
+
+fn accepted(sim: &Sim, driver: &mut SimDriver) -> (RawPeer, Slot) {
+    let peer = sim.connect(ADDRESS.parse().unwrap());
+    match drain(sim, driver)[..] {
+        [Completion::Accepted { slot, .. }] => (peer, slot),
+        ref other => panic!("not one accepted client but {other:?}"),
+    }
+}
+
+#[test]
+fn nobody_listening_refuses() {
+    let sim = quiet();
+    let mut driver = sim.driver(DriverOptions::default());
+    let slot = driver.connect(ADDRESS.parse().unwrap(), None).unwrap();
+    let peer = sim.connect(ADDRESS.parse().unwrap());
+    let completions = drain(&sim, &mut driver);
+    let refused = Err(Errno(libc::ECONNREFUSED));
+    assert!(matches!(completions[..], [Completion::Connected { slot: s, result }]
+        if s == slot && result == refused));
+    assert_eq!(peer.ending(), Some(refused));
+    driver.close(slot);
+    assert!(matches!(drain(&sim, &mut driver)[..], [Completion::Closed { .. }]));
+}
+
+#[test]
+fn a_paused_listener_leaves_the_group_and_an_ended_one_answers_its_queue() {
+    let sim = quiet();
+    let (mut first, mut second) = (
+        listening(&sim, DriverOptions { worker: 0, ..DriverOptions::default() }),
+        listening(&sim, DriverOptions { worker: 1, ..DriverOptions::default() }),
+    );
+    first.accept(Accepting::Paused);
+    let _peers: Vec<_> = (0..10).map(|_| sim.connect(ADDRESS.parse().unwrap())).collect();
+    sim.advance(1_000_000);
+    first.accept(Accepting::Ended);
+    second.accept(Accepting::Ended);
+    assert!(matches!(drain(&sim, &mut first)[..], [Completion::AcceptEnded]));
+    let completions = drain(&sim, &mut second);
+    assert_eq!(completions.len(), 11);
+    assert!(matches!(completions[10], Completion::AcceptEnded));
+    let late = sim.connect(ADDRESS.parse().unwrap());
+    drain(&sim, &mut second);
+    assert_eq!(late.ending(), Some(Err(Errno(libc::ECONNREFUSED))));
+}
+
+#[test]
+fn a_full_table_drops_nobody() {
+    let sim = quiet();
+    let mut driver = listening(&sim, DriverOptions { slots_max: 2, ..DriverOptions::default() });
+    let peers: Vec<_> = (0..5).map(|_| sim.connect(ADDRESS.parse().unwrap())).collect();
+    let mut open: Vec<Slot> = Vec::new();
+    let mut served = 0;
+    while served < 5 {
+        for completion in drain(&sim, &mut driver) {
+            if let Completion::Accepted { slot, .. } = completion {
+                open.push(slot);
+                served += 1;
+            }
+        }
+        assert!(open.len() <= 2 && !open.is_empty());
+        assert_eq!(peers.iter().filter(|peer| peer.is_ended()).count(), served - open.len());
+        open.drain(..).for_each(|slot| driver.close(slot));
+    }
+    drain(&sim, &mut driver);
+    assert!(peers.iter().all(|peer| peer.ending() == Some(Ok(()))));
+}
+
+#[test]
+fn closing_with_unread_bytes_resets_and_lingering_does_not() {
+    let sim = quiet();
+    let mut driver = listening(&sim, DriverOptions::default());
+    let (rude, slot) = accepted(&sim, &mut driver);
+    rude.send(b"unread");
+    drain(&sim, &mut driver);
+    driver.close(slot);
+    drain(&sim, &mut driver);
+    assert_eq!(rude.ending(), Some(Err(Errno(libc::ECONNRESET))));
+
+    let (polite, slot) = accepted(&sim, &mut driver);
+    driver.send(slot, Bytes::from_static(b"answer"));
+    driver.shutdown(slot, Shutdown::Write);
+    driver.receive(slot, true);
+    polite.send(b"read and discarded");
+    drain(&sim, &mut driver);
+    polite.fin();
+    drain(&sim, &mut driver);
+    driver.close(slot);
+    drain(&sim, &mut driver);
+    assert_eq!((polite.take_received(), polite.ending()), (b"answer".to_vec(), Some(Ok(()))));
+    assert_eq!(sim.slots_live(), 0);
+}
+
+#[test]
+fn a_reset_peer_shows_when_receiving_and_when_sending() {
+    let sim = quiet();
+    let mut driver = listening(&sim, DriverOptions::default());
+    let (peer, slot) = accepted(&sim, &mut driver);
+    driver.receive(slot, true);
+    peer.reset();
+    let reset = Err(Errno(libc::ECONNRESET));
+    let completions = drain(&sim, &mut driver);
+    assert!(matches!(completions[..], [Completion::Ended { result, .. }] if result == reset));
+    driver.send(slot, Bytes::from_static(b"late"));
+    let broken = Err(Errno(libc::EPIPE));
+    let completions = drain(&sim, &mut driver);
+    assert!(matches!(completions[..], [Completion::Sent { result, .. }] if result == broken));
+}
+
+#[test]
+fn shutting_both_ways_ends_receiving_and_breaks_a_pending_send() {
+    let sim = quiet();
+    let mut driver = listening(&sim, DriverOptions::default());
+    let (peer, slot) = accepted(&sim, &mut driver);
+    peer.stop_reading();
+    driver.receive(slot, true);
+    driver.send(slot, Bytes::from(vec![1; 1_000_000]));
+    assert!(drain(&sim, &mut driver).is_empty());
+    driver.shutdown(slot, Shutdown::Both);
+    let completions = drain(&sim, &mut driver);
+    let ended = |c: &Completion| matches!(c, Completion::Ended { result: Ok(()), .. });
+    let broken = |c: &Completion| matches!(c, Completion::Sent { result: Err(_), .. });
+    assert_eq!(completions.len(), 2);
+    assert!(completions.iter().any(ended) && completions.iter().any(broken));
+}
+
+#[test]
+fn a_bell_is_heard_by_the_worker_of_the_same_process_only() {
+    let sim = quiet();
+    let mut drivers: Vec<_> = [(0, 0), (0, 1), (1, 1)]
+        .map(|(process, worker)| {
+            sim.driver(DriverOptions { process, worker, ..Default::default() })
+        })
+        .into();
+    drivers[0].wake(1);
+    drivers[0].wake(1);
+    let woken: Vec<_> = drivers.iter_mut().map(|driver| drain(&sim, driver).len()).collect();
+    assert_eq!(woken, [0, 1, 0]);
+    drivers[2].doorbell().ring();
+    assert!(matches!(drain(&sim, &mut drivers[2])[..], [Completion::Woken]));
+}
+
+#[test]
+fn time_jumps_to_a_deadline_when_everybody_waits() {
+    let sim = quiet();
+    let driver = RefCell::new(sim.driver(DriverOptions::default()));
+    let deadline_ns = sim.now_ns() + 3_600_000_000_000;
+    let mut worker = || {
+        let mut completions = Vec::new();
+        let mut driver = driver.borrow_mut();
+        let wanted = if driver.now_ns() < deadline_ns { deadline_ns } else { u64::MAX };
+        driver.turn(wanted, &mut completions).unwrap();
+    };
+    let steps = sim.run_until(|| sim.now_ns() >= deadline_ns, &mut [&mut worker], 100);
+    assert!(steps < 10, "{steps} steps to let an hour pass");
+    let stuck = sim.try_run_until(|| false, &mut [&mut worker], 1_000);
+    assert_eq!(stuck, Err(Stuck::Still));
+}
+
+#[test]
+fn after_healing_every_delay_ends_and_no_fault_follows() {
+    let faults = Faults { spurious_wakes: 1.0, ..Faults::none() };
+    let sim = Sim::new(1, SimOptions { faults, ..SimOptions::default() });
+    let driver = RefCell::new(listening(&sim, DriverOptions::default()));
+    let peer = sim.connect(ADDRESS.parse().unwrap());
+    let served = Cell::new(false);
+    let mut worker = || {
+        let mut completions = Vec::new();
+        driver.borrow_mut().turn(u64::MAX, &mut completions).unwrap();
+        served.set(served.get() || !completions.is_empty());
+    };
+    assert!(sim.try_run_until(|| served.get(), &mut [&mut worker], 500).is_err());
+    sim.heal();
+    sim.run_until(|| served.get() && peer.is_connected(), &mut [&mut worker], 100);
+}
+
+#[test]
+fn a_driver_that_goes_away_ends_its_connections() {
+    let sim = quiet();
+    let mut driver = listening(&sim, DriverOptions::default());
+    let (peer, _) = accepted(&sim, &mut driver);
+    drop(driver);
+    while sim.advance_to_next() {}
+    assert_eq!(peer.ending(), Some(Ok(())));
+}
