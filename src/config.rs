@@ -7,7 +7,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::failure::Failure;
 use crate::log;
+use crate::machine::Machine;
+
+/// Workers of one process.
+const WORKERS_MAX: usize = 1024;
 
 /// Which engine drives the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,4 +81,52 @@ pub struct Config {
     pub log_format: log::Format,
     /// The admin listener; `None`: off.
     pub admin_listen: Option<SocketAddr>,
+}
+
+/// History where the machine does not say how much memory it has.
+const HISTORY_BYTES_FALLBACK: u64 = 256 << 20;
+
+/// A quarter of the memory this process may use.
+pub(crate) fn history_bytes_default(machine: &Machine) -> u64 {
+    machine.memory_bytes().map_or(HISTORY_BYTES_FALLBACK, |bytes| bytes / 4)
+}
+
+/// The CPU of each worker: as many workers as CPUs if not said otherwise, and the CPUs in turn
+/// when there are more workers.
+pub(crate) fn assign_cpus(
+    workers: Option<usize>,
+    chosen: Option<Vec<usize>>,
+    machine: &Machine,
+) -> Result<Vec<usize>, Failure> {
+    let allowed = machine.cpus_allowed().filter(|cpus| !cpus.is_empty());
+    if let (Some(chosen), Some(allowed)) = (&chosen, &allowed)
+        && let Some(cpu) = chosen.iter().find(|cpu| !allowed.contains(cpu))
+    {
+        let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        return Err(Failure::configuration(format!(
+            "--cpus: CPU {cpu} is not allowed to this process; choose among {}, or start it with \
+             more (taskset --cpu-list, or the container's cpuset)",
+            names.join(",")
+        )));
+    }
+    let cpus = chosen.or(allowed).unwrap_or_else(|| vec![0]);
+    let workers = workers.unwrap_or(cpus.len()).min(WORKERS_MAX);
+    Ok(cpus.into_iter().cycle().take(workers).collect())
+}
+
+/// The public and the admin address must not be the same.
+pub(crate) fn check_addresses(
+    public: SocketAddr,
+    admin: Option<SocketAddr>,
+) -> Result<(), Failure> {
+    let Some(admin) = admin.filter(|admin| admin.port() != 0 && admin.port() == public.port())
+    else {
+        return Ok(());
+    };
+    if admin.ip() == public.ip() || admin.ip().is_unspecified() || public.ip().is_unspecified() {
+        return Err(Failure::configuration(format!(
+            "--admin-listen {admin} overlaps --listen {public}; give it another port"
+        )));
+    }
+    Ok(())
 }

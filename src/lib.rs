@@ -8,10 +8,13 @@
 //! What is not here: bytes on the wire (`ringwire_protocol`), what surrounds a connection's bytes
 //! (`ringwire_transport`), the kernel (`ringwire_ring`).
 
+pub mod admin;
 pub mod app;
 pub mod channels;
+pub mod cli;
 pub mod config;
 mod connection;
+pub mod doctor;
 pub mod failure;
 mod lane;
 mod limits;

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 mod limit;
@@ -115,6 +115,7 @@ impl Clone for Logger {
 pub fn channel(level: Level, format: Format) -> (Logger, Writer) {
     let (sender, receiver) = sync_channel(QUEUE_LINES_MAX);
     let lost = Arc::new(Lost::default());
+    let connected = sender.clone();
     let logger = Logger {
         level: Some(level),
         worker: None,
@@ -125,6 +126,7 @@ pub fn channel(level: Level, format: Format) -> (Logger, Writer) {
     };
     let writer = Writer {
         queue: receiver,
+        _connected: connected,
         lost: LostLines(lost),
         format,
         waiting: None,
@@ -208,6 +210,8 @@ impl Logger {
 #[derive(Debug)]
 pub struct Writer {
     queue: Receiver<Record>,
+    /// Keeps the queue connected when the last logger is gone, so that [`Writer::wait`] waits.
+    _connected: SyncSender<Record>,
     lost: LostLines,
     format: Format,
     waiting: Option<Record>,
@@ -220,15 +224,7 @@ impl Writer {
     /// Waits until there is a line to write or `limit` is over; says whether there is one.
     pub fn wait(&mut self, limit: Duration) -> bool {
         if self.waiting.is_none() {
-            self.waiting = match self.queue.recv_timeout(limit) {
-                Ok(record) => Some(record),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => {
-                    // No logger is left; without this a loop around `wait` would spin.
-                    std::thread::sleep(limit);
-                    None
-                }
-            };
+            self.waiting = self.queue.recv_timeout(limit).ok();
         }
         self.waiting.is_some()
     }
@@ -246,7 +242,7 @@ impl Writer {
                 Some(record) => record,
                 None => match self.queue.try_recv() {
                     Ok(record) => record,
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                    Err(_) => break,
                 },
             };
             self.write(&record, output)?;

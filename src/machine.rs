@@ -4,28 +4,34 @@
 //! never a guess.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-/// Where the kernel's files are; another place only in tests.
+use ringwire_ring::ProcessClock;
+
+/// The kernel's files, or what stands for them.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    root: PathBuf,
+    /// Instead of the disk, in tests: paths and texts.
+    instead: Option<Vec<(String, String)>>,
 }
 
 impl Machine {
     /// This machine.
-    pub fn this() -> Self {
-        Self { root: PathBuf::from("/") }
+    pub const fn this() -> Self {
+        Self { instead: None }
     }
 
-    /// A machine described by the files below `root`.
-    pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+    /// A machine with these files and no others, paths without their first slash.
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let owned = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
+        Self { instead: Some(files.iter().map(owned).collect()) }
     }
 
-    /// The text of a file, trimmed; `None` if it cannot be read. `path` begins without a slash.
+    /// The text of a file, trimmed; `None` if it cannot be read. `path` has no first slash.
     pub fn text(&self, path: &str) -> Option<String> {
-        let text = fs::read_to_string(self.root.join(path)).ok()?;
+        let text = match &self.instead {
+            None => fs::read_to_string(format!("/{path}")).ok()?,
+            Some(files) => files.iter().find(|(name, _)| name == path)?.1.clone(),
+        };
         Some(text.trim().to_owned())
     }
 
@@ -48,6 +54,22 @@ impl Machine {
         kilobytes(&self.text("proc/meminfo")?, "MemAvailable:")
     }
 
+    /// Soft and hard limit of this process, by the name `/proc/self/limits` gives it; `None` also
+    /// for a limit that is unlimited.
+    pub fn process_limit(&self, name: &str) -> Option<(Option<u64>, Option<u64>)> {
+        let limits = self.text("proc/self/limits")?;
+        let mut words = field(&limits, name)?.split_ascii_whitespace();
+        let (soft, hard) = (words.next()?, words.next()?);
+        Some((soft.parse().ok(), hard.parse().ok()))
+    }
+
+    /// Major and minor version of the kernel.
+    pub fn kernel(&self) -> Option<(u32, u32)> {
+        let release = self.text("proc/sys/kernel/osrelease")?;
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+
     /// The CPUs this process may run on.
     pub fn cpus_allowed(&self) -> Option<Vec<usize>> {
         let status = self.text("proc/self/status")?;
@@ -55,14 +77,10 @@ impl Machine {
     }
 }
 
-/// CPU time of this process, in nanoseconds; the kernel counts it here in hundredths of a second.
+/// CPU time of this process, user and kernel, in nanoseconds.
 pub(crate) fn process_cpu_ns() -> Option<u64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may hold spaces and parentheses itself.
-    let after_name = &stat[stat.rfind(')')? + 1..];
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
-    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    user.checked_add(system)?.checked_mul(10_000_000)
+    // The clock, because `/proc/self/stat` counts in hundredths of a second.
+    ProcessClock::of(0).and_then(|clock| clock.cpu_ns()).ok()
 }
 
 /// Resident memory of this process, in bytes.
@@ -105,4 +123,43 @@ pub(crate) fn cpu_list(text: &str) -> Result<Vec<usize>, String> {
         }
     }
     Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_the_least_of_machine_and_group() {
+        let meminfo = ("proc/meminfo", "MemTotal:  1000 kB\nMemFree: 7 kB\nMemAvailable: 9 kB\n");
+        assert_eq!(Machine::of(&[meminfo]).memory_bytes(), Some(1_024_000));
+        assert_eq!(Machine::of(&[meminfo]).memory_available_bytes(), Some(9 * 1024));
+        let group = ("sys/fs/cgroup/memory.max", "4096\n");
+        assert_eq!(Machine::of(&[meminfo, group]).memory_bytes(), Some(4096));
+        let unlimited = ("sys/fs/cgroup/memory.max", "max\n");
+        assert_eq!(Machine::of(&[meminfo, unlimited]).memory_bytes(), Some(1_024_000));
+        assert_eq!(Machine::of(&[]).memory_bytes(), None);
+    }
+
+    #[test]
+    fn limits_cpus_and_kernel_are_read_by_name() {
+        let machine = Machine::of(&[
+            (
+                "proc/self/limits",
+                "Max processes 1 2 p\nMax open files   1024   unlimited   files\n",
+            ),
+            ("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-1,3\n"),
+            ("proc/sys/kernel/osrelease", "6.18.44-fc\n"),
+        ]);
+        assert_eq!(machine.process_limit("Max open files"), Some((Some(1024), None)));
+        assert_eq!(machine.process_limit("Max nonsense"), None);
+        assert_eq!(machine.cpus_allowed(), Some(vec![0, 1, 3]));
+        assert_eq!(machine.kernel(), Some((6, 18)));
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        assert!(process_resident_bytes().unwrap() > 0);
+        assert!(Machine::this().cpus_allowed().is_some_and(|cpus| !cpus.is_empty()));
+    }
 }

@@ -11,6 +11,7 @@ use ringwire_ring::Figures;
 mod page;
 mod render;
 
+pub(crate) use page::CONTENT_TYPE;
 pub use render::{Build, render};
 
 /// A number that only grows. One writer.
@@ -169,9 +170,8 @@ labels! {
 }
 
 /// The statuses that refusals are counted by; others count as `other`.
-const STATUSES: [u16; 18] = [
-    400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 415, 417, 426, 429, 431, 501, 503, 505,
-];
+const STATUSES: [u16; 18] =
+    [400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 415, 417, 426, 429, 431, 501, 503, 505];
 
 /// What one worker counts. Aligned so that two workers never share a cache line or its neighbour.
 #[derive(Debug, Default)]

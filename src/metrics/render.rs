@@ -219,3 +219,7 @@ fn each(workers: Workers<'_>, mut sample: impl FnMut(&dyn Display, &WorkerMetric
         sample(&worker, metrics);
     }
 }
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;
