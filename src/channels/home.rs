@@ -153,8 +153,7 @@ impl Home {
             if stream.is_behind(from) {
                 return Err(seek);
             }
-            let recovery_max =
-                if is_first { limits.recovery_publications_max } else { usize::MAX };
+            let recovery_max = if is_first { limits.recovery_publications_max } else { usize::MAX };
             let Seek { channel, subscriber, encoding, since, slice_bytes_max, once } = seek;
             let (position, items) =
                 replay(stream, since, recovery_max, (encoding, slice_bytes_max), counters);

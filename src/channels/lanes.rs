@@ -20,7 +20,8 @@ struct Lane {
     deferred: VecDeque<Request>,
     /// Streams in which the worker is behind.
     behind: usize,
-    /// Refused once since the last flush began: not asked again before the next.
+    /// Refused something since the last flush began: not asked again before the next. Always so
+    /// while anything is owed.
     shut: bool,
 }
 
@@ -39,7 +40,7 @@ impl Lanes {
     /// Sends a direct answer, or keeps it.
     pub(super) fn reply(&mut self, to: usize, answer: Answer, out: &mut Out<'_>) {
         let lane = &mut self.0[to];
-        if !lane.owed.is_empty() {
+        if lane.shut {
             lane.owed.push_back(answer);
         } else if let Err(answer) = out(to, answer) {
             lane.shut = true;
@@ -50,10 +51,7 @@ impl Lanes {
     /// Offers publications or a gap; whether they were taken.
     pub(super) fn offer(&mut self, to: usize, answer: Answer, out: &mut Out<'_>) -> bool {
         let lane = &mut self.0[to];
-        if lane.shut || !lane.owed.is_empty() {
-            return false;
-        }
-        lane.shut = out(to, answer).is_err();
+        lane.shut = lane.shut || out(to, answer).is_err();
         !lane.shut
     }
 
@@ -79,9 +77,9 @@ impl Lanes {
 
     /// Whether anything waits for any worker.
     pub(super) fn is_waiting(&self) -> bool {
-        self.0.iter().any(|lane| {
-            lane.behind > 0 || !lane.owed.is_empty() || !lane.deferred.is_empty()
-        })
+        self.0
+            .iter()
+            .any(|lane| lane.behind > 0 || !lane.owed.is_empty() || !lane.deferred.is_empty())
     }
 
     /// The worker fell behind in one more stream, or caught up in one.

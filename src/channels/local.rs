@@ -9,15 +9,12 @@ use std::collections::HashMap;
 use ringwire_protocol::Position;
 
 use super::encoding::Encoding;
+use super::membership::{CHANNELS_MAX, Membership, State, Token};
 use super::name::{Name, home_of};
 use super::request::{Request, Seek, Slice};
 
 /// No entry, in lists of numbers.
 pub(super) const NONE: u32 = u32::MAX;
-
-const CHANNEL_BITS: u32 = 26;
-const CHANNEL_MASK: u32 = (1 << CHANNEL_BITS) - 1;
-const STATE_SHIFT: u32 = 30;
 
 /// What a subscriber asks for.
 #[derive(Clone, Copy, Debug)]
@@ -44,28 +41,6 @@ pub enum Arrival {
     },
     /// Nobody: it has left. If the home counts it, this is to be sent to that worker.
     Gone(Option<(usize, Request)>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Free,
-    /// A request is out.
-    Pending,
-    /// It has a cursor and may ask for the next slice.
-    CatchingUp,
-    Live,
-}
-
-/// One connection in one channel.
-#[derive(Clone, Copy, Debug)]
-struct Membership {
-    connection: u32,
-    /// State (2 bits), encoding (4), channel (26).
-    packed: u32,
-    /// Live: its place in the group. Else the ticket that tells it from others of the same number.
-    place: u32,
-    /// The connection's next membership, plus 1; 0: none. In the free list likewise.
-    next: u32,
 }
 
 /// A channel with members on this worker.
@@ -144,17 +119,11 @@ impl Local {
         let index = self.channel(channel);
         self.entry(index).members += 1;
         let ticket = self.next_ticket();
-        let first = self.first_of(connection);
-        let membership = Membership {
-            connection,
-            packed: pack(State::Pending, terms.encoding, index),
-            place: ticket,
-            next: *first,
-        };
-        let id = self.insert(membership);
+        let next = *self.first_of(connection);
+        let id = self.insert(Membership::new(connection, index, terms.encoding, ticket, next));
         *self.first_of(connection) = id + 1;
         let Terms { encoding, since, slice_bytes_max, once } = terms;
-        let subscriber = token(id, ticket);
+        let subscriber = Token { id, ticket }.to_bits();
         let channel = channel.clone();
         let seek = Seek { channel, subscriber, encoding, since, slice_bytes_max, once };
         Some((self.home(&seek.channel), Request::Subscribe(seek)))
@@ -163,22 +132,22 @@ impl Local {
     /// Attaches the subscriber whom `slice` is for if it is live now, or notes its cursor.
     pub fn arrive(&mut self, slice: &Slice) -> Arrival {
         let Some(id) = self.pending(slice.subscriber) else {
-            return Arrival::Gone(slice.live.then(|| {
-                self.departure(&slice.channel, slice.encoding, 1)
-            }));
+            return Arrival::Gone(
+                slice.live.then(|| self.departure(&slice.channel, slice.encoding, 1)),
+            );
         };
-        let Membership { connection, packed, .. } = self.memberships[id as usize];
+        let membership = self.memberships[id as usize];
         if slice.live {
-            let group = &mut self.entry(packed & CHANNEL_MASK).groups[slice.encoding.index()];
+            let group = &mut self.entry(membership.channel()).groups[slice.encoding.index()];
             let place = u32::try_from(group.len()).expect("fewer members than connections");
             push_exact(group, id);
             self.live += 1;
-            self.memberships[id as usize].place = place;
-            self.set_state(id, State::Live);
+            self.memberships[id as usize].enter(State::Live, place);
         } else {
             self.cursors.insert(id, slice.position);
-            self.set_state(id, State::CatchingUp);
+            self.memberships[id as usize].enter(State::CatchingUp, 0);
         }
+        let connection = membership.connection;
         Arrival::For { connection, live: slice.live }
     }
 
@@ -205,14 +174,15 @@ impl Local {
             next = self.memberships[id as usize].next;
             let Some(position) = self.cursors.remove(&id) else { continue };
             let ticket = self.next_ticket();
-            self.memberships[id as usize].place = ticket;
-            self.set_state(id, State::Pending);
-            let (_, encoding, channel) = unpack(self.memberships[id as usize].packed);
+            let membership = &mut self.memberships[id as usize];
+            membership.enter(State::Pending, ticket);
+            let encoding = membership.encoding();
+            let channel = membership.channel();
             let channel = self.entry(channel).name.clone();
             let home = self.home(&channel);
             let seek = Seek {
                 channel,
-                subscriber: token(id, ticket),
+                subscriber: Token { id, ticket }.to_bits(),
                 encoding,
                 since: Some(position),
                 slice_bytes_max,
@@ -248,9 +218,8 @@ impl Local {
 
     /// The channels of `connection`, the last joined first.
     pub fn channels_of(&self, connection: u32) -> impl Iterator<Item = &Name> + '_ {
-        self.members_of(connection).map(|(_, membership)| {
-            &self.channel_at(membership.packed & CHANNEL_MASK).name
-        })
+        self.members_of(connection)
+            .map(|(_, membership)| &self.channel_at(membership.channel()).name)
     }
 
     /// Live memberships.
@@ -305,26 +274,27 @@ impl Local {
     /// Ends a membership; the departure to report, if it is to be reported now.
     fn end(&mut self, id: u32) -> Option<(usize, Request)> {
         self.unlink(id);
-        let Membership { packed, place, .. } = self.memberships[id as usize];
-        let (state, encoding, index) = unpack(packed);
+        let membership = self.memberships[id as usize];
+        let (encoding, index) = (membership.encoding(), membership.channel());
+        let place = membership.place as usize;
         self.cursors.remove(&id);
-        self.memberships[id as usize].packed = pack(State::Free, encoding, 0);
+        self.memberships[id as usize].enter(State::Free, 0);
         self.memberships[id as usize].next = self.free;
         self.free = id + 1;
         let channel = self.entry(index);
         channel.members -= 1;
         let mut departure = None;
-        if state == State::Live {
+        if membership.state() == State::Live {
             let group = &mut channel.groups[encoding.index()];
             if channel.fanouts > 0 {
-                group[place as usize] = NONE;
+                group[place] = NONE;
                 channel.departed[encoding.index()] += 1;
             } else {
-                group.swap_remove(place as usize);
-                let moved = group.get(place as usize).copied();
+                group.swap_remove(place);
+                let moved = group.get(place).copied();
                 let name = channel.name.clone();
                 if let Some(moved) = moved {
-                    self.set_place(moved, place);
+                    self.set_place(moved, membership.place);
                 }
                 departure = Some(self.departure(&name, encoding, 1));
             }
@@ -351,7 +321,7 @@ impl Local {
     fn find(&self, connection: u32, channel: &Name) -> Option<u32> {
         let index = self.find_channel(channel)?;
         self.members_of(connection)
-            .find(|(_, membership)| membership.packed & CHANNEL_MASK == index)
+            .find(|(_, membership)| membership.channel() == index)
             .map(|(id, _)| id)
     }
 
@@ -367,9 +337,9 @@ impl Local {
 
     /// The membership that a token names, if it still waits for that answer.
     fn pending(&self, subscriber: u64) -> Option<u32> {
-        let (id, ticket) = split(subscriber);
+        let Token { id, ticket } = Token::from_bits(subscriber);
         let membership = self.memberships.get(id as usize)?;
-        let is_pending = unpack(membership.packed).0 == State::Pending;
+        let is_pending = membership.state() == State::Pending;
         (is_pending && membership.place == ticket).then_some(id)
     }
 
@@ -399,7 +369,7 @@ impl Local {
             self.channels.push(None);
             u32::try_from(self.channels.len() - 1).expect("fewer channels than fill memory")
         });
-        assert!(index <= CHANNEL_MASK, "a worker with {index} channels");
+        assert!(index < CHANNELS_MAX, "a worker with {index} channels");
         self.channels[index as usize] = Some(channel);
         self.by_name.insert(name.clone(), index);
         index
@@ -417,11 +387,6 @@ impl Local {
         &mut self.firsts[index]
     }
 
-    fn set_state(&mut self, id: u32, state: State) {
-        let (_, encoding, channel) = unpack(self.memberships[id as usize].packed);
-        self.memberships[id as usize].packed = pack(state, encoding, channel);
-    }
-
     fn next_ticket(&mut self) -> u32 {
         self.ticket = self.ticket.wrapping_add(1);
         self.ticket
@@ -436,27 +401,16 @@ fn push_exact<T>(table: &mut Vec<T>, item: T) {
     table.push(item);
 }
 
-fn token(id: u32, ticket: u32) -> u64 {
-    u64::from(ticket) << 32 | u64::from(id)
-}
+#[cfg(test)]
+mod tests {
+    use super::push_exact;
 
-#[expect(clippy::cast_possible_truncation, reason = "the halves are cut out of the word")]
-fn split(subscriber: u64) -> (u32, u32) {
-    (subscriber as u32, (subscriber >> 32) as u32)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "there are fewer than 16 encodings")]
-fn pack(state: State, encoding: Encoding, channel: u32) -> u32 {
-    (state as u32) << STATE_SHIFT | (encoding.index() as u32) << CHANNEL_BITS | channel
-}
-
-fn unpack(packed: u32) -> (State, Encoding, u32) {
-    let state = match packed >> STATE_SHIFT {
-        0 => State::Free,
-        1 => State::Pending,
-        2 => State::CatchingUp,
-        _ => State::Live,
-    };
-    let encoding = packed >> CHANNEL_BITS & 0xf;
-    (state, Encoding::ALL[encoding as usize], packed & CHANNEL_MASK)
+    #[test]
+    fn tables_are_never_doubled() {
+        let mut table = Vec::new();
+        for number in 0..20_000_u32 {
+            push_exact(&mut table, number);
+            assert!(table.capacity() <= table.len() + 4.max(table.len() / 8));
+        }
+    }
 }

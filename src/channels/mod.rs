@@ -16,6 +16,7 @@ mod home;
 mod lanes;
 mod limits;
 mod local;
+mod membership;
 mod name;
 mod order;
 mod publication;

@@ -50,7 +50,8 @@ impl Order {
         self.take(entry);
         let Some(list) = list else { return };
         let last = self.ends[list as usize].last;
-        self.links[index] = Link { list: Some(list), before: last, after: NONE, touched_ns: now_ns };
+        self.links[index] =
+            Link { list: Some(list), before: last, after: NONE, touched_ns: now_ns };
         if last == NONE {
             self.ends[list as usize].first = entry;
         } else {

@@ -151,9 +151,8 @@ impl Stream {
     /// What a reader that has everything up to `since` still has to see, as an index for
     /// [`Stream::slice`] and a number of publications; `None`: its position is lost.
     pub(super) fn missing(&self, since: Position) -> Option<(usize, usize)> {
-        let known = since.epoch == self.epoch
-            && since.offset <= self.head
-            && since.offset >= self.base;
+        let known =
+            since.epoch == self.epoch && since.offset <= self.head && since.offset >= self.base;
         let start = self.index_after(since.offset);
         known.then(|| (start, self.history.len() - start))
     }
@@ -269,8 +268,8 @@ impl Stream {
     pub(super) fn trim(&mut self, limits: &ChannelLimits, now_ns: u64) {
         while let Some(oldest) = self.history.front() {
             let age_ns = now_ns.saturating_sub(oldest.published_ns);
-            let is_kept = self.history.len() <= limits.history_size
-                && age_ns < limits.history_ttl_ns;
+            let is_kept =
+                self.history.len() <= limits.history_size && age_ns < limits.history_ttl_ns;
             if is_kept || !self.drop_oldest() {
                 break;
             }

@@ -424,9 +424,8 @@ impl World {
                 self.seen.left_in_fanout += (before - self.subscribers.len()) as u64;
                 self.join(worker);
             }
-            expected.retain(|key| {
-                self.subscribers.get(key).is_some_and(|subscriber| subscriber.live)
-            });
+            expected
+                .retain(|key| self.subscribers.get(key).is_some_and(|subscriber| subscriber.live));
         }
         assert!(expected.is_empty(), "not told: {expected:?}");
         let mut requests = Vec::new();
@@ -527,12 +526,8 @@ impl World {
 
     fn head(&mut self, channel: &Name) -> Position {
         let home = self.locals[0].home(channel);
-        let request = Request::Read {
-            channel: channel.clone(),
-            reader: u64::MAX,
-            since: None,
-            bytes_max: 0,
-        };
+        let request =
+            Request::Read { channel: channel.clone(), reader: u64::MAX, since: None, bytes_max: 0 };
         self.with_home(home, |home, turn| home.handle(0, request, turn));
         match self.queues[home][0].pop_back() {
             Some(Message::Tell(Answer::Read(read))) => read.position,
