@@ -63,6 +63,7 @@ mod run;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod world;
 
 use std::cell::RefCell;

@@ -73,14 +73,20 @@ impl Drop for Announce {
 }
 
 /// Runs `test` with the seed in the environment's `RINGWIRE_SEED`, or else with each of the first
-/// `count`. The seed that fails is printed.
+/// `count`, or as many as `RINGWIRE_SEEDS` says. The seed that fails is printed.
 ///
 /// # Panics
-/// When `RINGWIRE_SEED` is not a number, and when `test` does.
+/// When one of the variables is not a number, and when `test` does.
 pub fn each_seed(count: u64, mut test: impl FnMut(u64)) {
-    let given = std::env::var("RINGWIRE_SEED").ok();
-    let given = given.map(|text| text.parse::<u64>().expect("RINGWIRE_SEED is a number"));
-    for seed in given.map_or(0..count, |seed| seed..seed.saturating_add(1)) {
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().expect("RINGWIRE_SEED and RINGWIRE_SEEDS are numbers"))
+    };
+    let seeds = match number("RINGWIRE_SEED") {
+        Some(seed) => seed..seed.saturating_add(1),
+        None => 0..number("RINGWIRE_SEEDS").unwrap_or(count),
+    };
+    for seed in seeds {
         let _announce = Announce(seed);
         test(seed);
     }

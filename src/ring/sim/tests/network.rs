@@ -49,8 +49,7 @@ fn nobody_listening_refuses() {
     let peer = sim.connect(ADDRESS.parse().unwrap());
     let completions = drain(&sim, &mut driver);
     let refused = Err(Errno(libc::ECONNREFUSED));
-    assert!(matches!(completions[..], [Completion::Connected { slot: s, result }]
-        if s == slot && result == refused));
+    assert!(matches!(completions[..], [Completion::Connected { result, .. }] if result == refused));
     assert_eq!(peer.ending(), Some(refused));
     driver.close(slot);
     assert!(matches!(drain(&sim, &mut driver)[..], [Completion::Closed { .. }]));
@@ -97,6 +96,18 @@ fn a_full_table_drops_nobody() {
     }
     drain(&sim, &mut driver);
     assert!(peers.iter().all(|peer| peer.ending() == Some(Ok(()))));
+}
+
+#[test]
+fn a_full_queue_makes_clients_wait_and_loses_none() {
+    let sim = Sim::new(5, SimOptions { backlog: 2, ..SimOptions::default() });
+    let mut driver = listening(&sim, DriverOptions::default());
+    let peers: Vec<_> = (0..6).map(|_| sim.connect(ADDRESS.parse().unwrap())).collect();
+    sim.advance(10_000_000);
+    sim.advance(10_000_000);
+    assert_eq!(peers.iter().filter(|peer| peer.is_connected()).count(), 2);
+    assert_eq!(drain(&sim, &mut driver).len(), 6);
+    assert!(peers.iter().all(RawPeer::is_connected));
 }
 
 #[test]
