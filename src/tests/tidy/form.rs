@@ -26,9 +26,6 @@ const TOP_LEVEL: &[&str] = &[
     "target",
 ];
 
-/// Files that hold characters beyond ASCII, and why they must.
-const BEYOND_ASCII_ALLOWED: &[(&str, &str)] = &[];
-
 /// Words that say that something is not finished. In two halves, so that this file is not one.
 const UNFINISHED: &[&str] = &[
     concat!("to", "do!"),
@@ -78,15 +75,23 @@ pub(crate) fn files_say_what_they_are(tree: &Tree) -> Vec<Offence> {
         .collect()
 }
 
-/// Sources are plain ASCII: what cannot be seen cannot be reviewed.
+/// Sources are plain ASCII: what cannot be seen cannot be reviewed. Samples in the strings of
+/// tests are free.
 pub(crate) fn sources_are_ascii(tree: &Tree) -> Vec<Offence> {
-    let checked = tree.sources.iter().filter(|source| {
-        let allowed = BEYOND_ASCII_ALLOWED.iter().any(|(path, _)| *path == source.path);
-        !allowed && !source.path.ends_with(".md")
-    });
-    each_line(checked, |line| line.chars().find(|c| !c.is_ascii()).map(|c| c.escape_unicode()))
-        .map(|found| found.cure("write it as an escape, or list the file with its reason"))
-        .collect()
+    let mut offences = Vec::new();
+    for source in tree.sources.iter() {
+        let shipped = if source.is_rust() { source.product_length() } else { usize::MAX };
+        let lines = source.lines().zip(source.code_lines());
+        for ((number, text), (_, code)) in lines {
+            let checked = if number <= shipped { text } else { code };
+            if let Some(found) = checked.chars().find(|c| !c.is_ascii()) {
+                let what = found.escape_unicode().to_string();
+                let cure = "write it as an escape";
+                offences.push(Offence::new(&source.path, number, &what, cure));
+            }
+        }
+    }
+    offences
 }
 
 /// Names say what a thing is in the field's terms.
@@ -152,16 +157,10 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
             || path.contains("/ring/tests/") && parts.len() == 4
             || named.into_iter().any(|manifest| manifest.text.contains(&format!("\"{path}\"")))
     };
+    let named: Vec<String> = tree.rust().flat_map(named_files).collect();
     let is_named = |path: &str| {
-        let file = path.rsplit('/').next().unwrap_or(path);
         let path = path.strip_suffix("/mod.rs").unwrap_or(path.trim_end_matches(".rs"));
-        let module = format!("mod {};", path.rsplit('/').next().unwrap_or(path));
-        tree.rust().any(|source| {
-            holds_word(&source.code, &module)
-                || source.lines().any(|(_, line)| {
-                    line.trim_start().starts_with("#[path = ") && holds_word(line, file)
-                })
-        })
+        named.iter().any(|name| path.rsplit('/').next() == Some(name))
     };
     tree.rust()
         .filter(|source| !is_root(&source.path) && !is_named(&source.path))
@@ -169,6 +168,19 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
             Offence::new(&source.path, 1, "no `mod` names it", "name it, or remove the file")
         })
         .collect()
+}
+
+/// The stems of the files that `source` makes modules of.
+fn named_files(source: &Source) -> Vec<String> {
+    let modules = source.code_lines().filter_map(|(_, line)| {
+        let (before, name) = line.trim().strip_suffix(';')?.rsplit_once("mod ")?;
+        (before.is_empty() || before.starts_with("pub")).then(|| name.to_owned())
+    });
+    let paths = source.lines().filter_map(|(_, line)| {
+        let path = line.trim().strip_prefix("#[path = \"")?.strip_suffix(".rs\"]")?;
+        path.rsplit('/').next().map(str::to_owned)
+    });
+    modules.chain(paths).collect()
 }
 
 /// The top level holds what the architecture names and nothing else.

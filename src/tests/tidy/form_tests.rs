@@ -28,6 +28,8 @@ fn a_file_that_does_not_say_what_it_is_is_caught() {
 fn a_character_beyond_ascii_is_caught() {
     assert_catches(sources_are_ascii, "src/a.rs", "//! A.\n//! \u{b5}s\n", 2);
     assert_catches(sources_are_ascii, "scripts/a.sh", "# caf\u{e9}\n", 1);
+    assert_catches(sources_are_ascii, "src/tests/a.rs", "fn caf\u{e9}() {}\n", 1);
+    assert_passes(sources_are_ascii, "src/tests/a.rs", "let c = \"caf\u{e9}\";\n");
     assert_passes(sources_are_ascii, "src/a.rs", "let c = '\\u{b5}';\n");
 }
 

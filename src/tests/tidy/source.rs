@@ -47,17 +47,21 @@ impl Source {
 
     /// Numbered lines of the code that ships: up to `#[cfg(test)] mod`, which ends a file here.
     pub(crate) fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.code_lines().take(self.product_length())
+    }
+
+    /// How many lines from the top ship; none of a test's.
+    pub(crate) fn product_length(&self) -> usize {
+        if self.is_test() {
+            return 0;
+        }
         let lines: Vec<&str> = self.code.lines().collect();
-        let end = lines
-            .windows(2)
-            .position(|pair| {
-                pair[0].trim().starts_with("#[cfg(test)]")
-                    && pair[1].starts_with("mod ")
-                    && pair[1].trim_end().ends_with('{')
-            })
-            .unwrap_or(lines.len());
-        let end = if self.is_test() { 0 } else { end };
-        lines.into_iter().take(end).enumerate().map(|(index, line)| (index + 1, line))
+        let opens_tests = |pair: &[&str]| {
+            pair[0].trim().starts_with("#[cfg(test)]")
+                && pair[1].starts_with("mod ")
+                && pair[1].trim_end().ends_with('{')
+        };
+        lines.windows(2).position(opens_tests).unwrap_or(lines.len())
     }
 }
 
