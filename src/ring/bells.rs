@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use crate::doorbell::Doorbell;
@@ -64,8 +64,8 @@ impl Bells {
     }
 
     /// The eventfd that `worker`'s driver watches.
-    pub(crate) fn watched(&self, worker: usize) -> Result<RawFd, Errno> {
-        self.bells.get(worker).map(|bell| bell.watched.as_raw_fd()).ok_or(Errno(libc::EINVAL))
+    pub(crate) fn watched(&self, worker: usize) -> Option<BorrowedFd<'_>> {
+        self.bells.get(worker).map(|bell| bell.watched.as_fd())
     }
 
     /// Resets the eventfd of `worker`, whose driver has seen it.

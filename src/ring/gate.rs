@@ -108,6 +108,18 @@ impl Gate {
         Plan::Singles(want.min(held))
     }
 
+    /// Claims permits for up to `most` accepts made at once; says for how many there is room.
+    pub(crate) fn claim(&mut self, most: u32) -> u32 {
+        let want = most.min(self.slots_max.saturating_sub(self.used));
+        let held = self.hold(want);
+        if held == 0 && want > 0 { self.wait_for_permit() } else { held }
+    }
+
+    /// Whether one more client could be accepted.
+    pub(crate) fn has_room(&self) -> bool {
+        self.used < self.slots_max && (self.spare > 0 || self.permits.available() > 0)
+    }
+
     /// Notes that this worker waits, tells those who may hold spare permits, and looks again.
     fn wait_for_permit(&mut self) -> u32 {
         if self.permits.wait(self.worker) {

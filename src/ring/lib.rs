@@ -13,6 +13,7 @@ pub mod counting;
 mod doorbell;
 mod driver;
 mod entropy;
+pub mod epoll;
 mod features;
 mod gate;
 mod listener;

@@ -83,6 +83,11 @@ impl Pool {
         self.settle(index);
     }
 
+    /// Whether nothing of buffer `index` is lent.
+    pub(crate) fn is_unlent(&self, index: u16) -> bool {
+        self.states[usize::from(index)].leases.get() == 0
+    }
+
     /// Takes one buffer that has returned: the engine's again.
     pub(crate) fn take_returned(&self) -> Option<u16> {
         self.returned.borrow_mut().pop()

@@ -57,10 +57,7 @@ impl Refusal {
                 "leave the sandbox or use a kernel built with io_uring (6.1 or newer), or use \
                  --engine epoll",
             ),
-            libc::EINVAL => (
-                RefusalKind::TooOld,
-                "use kernel 6.1 or newer, or use --engine epoll",
-            ),
+            libc::EINVAL => (RefusalKind::TooOld, "use kernel 6.1 or newer, or use --engine epoll"),
             libc::ENOMEM => (
                 RefusalKind::Resources,
                 "raise the locked-memory limit (`ulimit -l`) or the cgroup's memory limit, or \
@@ -83,12 +80,6 @@ impl Refusal {
              --engine epoll"
         );
         Self { kind: RefusalKind::TooOld, errno: None, text }
-    }
-
-    /// A ring that answers, but wrongly.
-    pub(crate) fn misbehaves(what: &str) -> Self {
-        let text = format!("io_uring: {what}; use another kernel, or use --engine epoll");
-        Self { kind: RefusalKind::Other, errno: None, text }
     }
 
     /// Options that no kernel could satisfy.
@@ -117,16 +108,13 @@ impl Refusal {
             libc::EADDRINUSE => {
                 (RefusalKind::Address, "stop the program that has the port, or choose another")
             }
-            libc::EACCES | libc::EPERM => (
-                RefusalKind::Address,
-                "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE",
-            ),
+            libc::EACCES | libc::EPERM => {
+                (RefusalKind::Address, "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE")
+            }
             libc::EADDRNOTAVAIL => {
                 (RefusalKind::Address, "choose an address of this machine (see `ip address`)")
             }
-            libc::EAFNOSUPPORT => {
-                (RefusalKind::Address, "choose an IPv4 address, or turn on IPv6")
-            }
+            libc::EAFNOSUPPORT => (RefusalKind::Address, "choose an IPv4 address, or turn on IPv6"),
             libc::EMFILE | libc::ENFILE => {
                 (RefusalKind::Resources, "raise the descriptor limit (`ulimit -n`)")
             }

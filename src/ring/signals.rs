@@ -59,9 +59,8 @@ impl Signals {
         loop {
             // SAFETY: set and timeout outlive the call; a null timeout waits for ever, and no
             // signal details are asked for.
-            let number = unsafe {
-                libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), limit)
-            };
+            let number =
+                unsafe { libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), limit) };
             if let Some((_, signal)) = TAKEN.iter().find(|(taken, _)| *taken == number) {
                 return Some(*signal);
             }

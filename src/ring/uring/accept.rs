@@ -6,8 +6,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use io_uring::types::{CancelBuilder, DestinationSlot, Fd};
 use io_uring::opcode;
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd};
 
 use super::Uring;
 use super::completion::Done;

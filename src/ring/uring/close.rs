@@ -6,8 +6,8 @@
 //! shut down: a shutdown always takes the way over a helper thread of the kernel; cancelling by
 //! name does not, and what the peer sees of the close that follows is the same.
 
-use io_uring::types::{CancelBuilder, Fixed};
 use io_uring::opcode;
+use io_uring::types::{CancelBuilder, Fixed};
 
 use super::Uring;
 use super::completion::Done;

@@ -81,9 +81,9 @@ impl Uring {
     }
 
     fn make_room_for_address(&mut self) -> Result<(), Errno> {
-        self.connector.addresses.reserve_exact(
-            ADDRESSES_MAX.saturating_sub(self.connector.addresses.capacity()),
-        );
+        self.connector
+            .addresses
+            .reserve_exact(ADDRESSES_MAX.saturating_sub(self.connector.addresses.capacity()));
         if self.connector.addresses.len() == ADDRESSES_MAX && !self.flush() {
             return Err(self.broken.unwrap_or(Errno(libc::ENOMEM)));
         }

@@ -23,6 +23,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -232,7 +233,8 @@ impl Uring {
     }
 
     fn watch_eventfd(&mut self) {
-        let Ok(fd) = self.bells.watched(self.worker) else { return };
+        let Some(fd) = self.bells.watched(self.worker) else { return };
+        let fd = fd.as_raw_fd();
         let events = u32::from(libc::POLLIN.cast_unsigned());
         let entry = opcode::PollAdd::new(types::Fd(fd), events).multi(true).build();
         // SAFETY: the operation points at no memory.
@@ -391,16 +393,14 @@ impl Driver for Uring {
         self.serve_listener(completions);
         let retry_at_ns = self.gate.retry_at_ns(self.now_ns).unwrap_or(u64::MAX);
         let until_ns = deadline_ns.min(retry_at_ns);
-        let wait = if completions.len() > before
-            || !self.stash.is_empty()
-            || until_ns <= self.now_ns
-        {
-            Wait::No
-        } else if until_ns == u64::MAX {
-            Wait::Ever
-        } else {
-            Wait::Until(until_ns)
-        };
+        let wait =
+            if completions.len() > before || !self.stash.is_empty() || until_ns <= self.now_ns {
+                Wait::No
+            } else if until_ns == u64::MAX {
+                Wait::Ever
+            } else {
+                Wait::Until(until_ns)
+            };
         if let Some(errno) = self.broken {
             return Err(errno);
         }
