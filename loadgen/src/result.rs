@@ -317,6 +317,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples;
 
     fn histogram(count: u64) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).unwrap();
@@ -378,6 +379,74 @@ mod tests {
         let expected = "loadgen compare --server-command 'ringwire --listen 127.0.0.1:{port}' \
                         --out json=r.json http://h:1/channels/a ''";
         assert_eq!(command_line(words.map(str::to_owned)), expected);
+    }
+
+    fn sample() -> Document {
+        let scenario = crate::cli::plan::tests::scenario();
+        let mut run = crate::summary::run(&scenario, &samples::outcome());
+        run.theory = Some(Figures::NONE);
+        run.direction = Some("both".to_owned());
+        run.rounds = vec![
+            crate::summary::round(1, &samples::outcome()),
+            Round::failed(2, "the server went away"),
+        ];
+        let errors = BTreeMap::from([("round_failed".to_owned(), 2)]);
+        let mut failed = Run::unmeasured(&scenario, errors);
+        failed.failure = Some("refused".to_owned());
+        let publish_to_nobody = Some(PublishToNobody {
+            publications: 80,
+            measured_ns: 4_000_000_000,
+            server_cpu_ns: None,
+            server_cpu_ns_per_publication: None,
+        });
+        Document { runs: vec![run, failed], publish_to_nobody, ..samples::document() }
+    }
+
+    #[test]
+    fn a_document_keeps_to_the_schema() {
+        let value = serde_json::to_value(sample()).unwrap();
+        assert_eq!(crate::validator::offences(&value), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_schema_notices_what_is_wrong() {
+        let broken = |change: fn(&mut serde_json::Value)| {
+            let mut value = serde_json::to_value(sample()).unwrap();
+            change(&mut value);
+            crate::validator::offences(&value).len()
+        };
+        assert_eq!(broken(|value| value["schema"] = "ringwire.result/2".into()), 1);
+        assert_eq!(broken(|value| value["seed"] = (-1).into()), 1);
+        assert_eq!(broken(|value| value["host"] = "name".into()), 1);
+        assert_eq!(broken(|value| value["runs"][0]["gaps"] = 0.5.into()), 1);
+        assert_eq!(broken(|value| value["runs"][0]["connect_ns"]["p50"] = "1".into()), 1);
+        assert_eq!(
+            broken(|value| {
+                value["runs"][0].as_object_mut().unwrap().remove("errors");
+            }),
+            1
+        );
+    }
+
+    #[test]
+    fn a_document_survives_being_written_and_read() {
+        let folder = std::env::temp_dir().join(format!("loadgen-result-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("result.json");
+        std::fs::write(&path, "older").unwrap();
+        write_atomically(&path, &sample()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(serde_json::from_str::<Document>(&text).unwrap(), sample());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_old_file_and_nothing_else() {
+        // A file that refuses every byte, as a full disk does.
+        assert!(write_whole(Path::new("/dev/full"), b"x").is_err());
+        let missing = Path::new("/nowhere/result.json");
+        assert!(write_atomically(missing, &sample()).is_err());
     }
 
     #[test]

@@ -224,3 +224,82 @@ fn merged_server(one: Option<ServerCost>, other: Option<ServerCost>) -> Option<S
         rss_after_bytes: one.rss_after_bytes.max(other.rss_after_bytes),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::plan::tests::scenario;
+    use crate::samples;
+    use loadgen::scenario::{Rate, Transport};
+
+    fn fanout() -> Scenario {
+        let rate_per_s = Rate::per_second(20);
+        Scenario { transport: Transport::Sse, connections: 200, rate_per_s, ..scenario() }
+    }
+
+    #[test]
+    fn costs_are_per_delivery_and_rates_per_second() {
+        let run = run(&fanout(), &samples::outcome());
+        assert_eq!(run.offered_per_s, Some(4_000.0));
+        assert_eq!(run.achieved_per_s, Some(4_000.0));
+        assert_eq!(run.wire_bytes_per_message, Some(66.0));
+        assert_eq!(run.setup_bytes_per_connection, Some(420));
+        let server = run.server.unwrap();
+        assert_eq!(server.cpu_ns_per_message, Some(5_000));
+        assert_eq!(server.cpu_ns_per_message_raw, Some(5_000));
+        assert_eq!(server.rss_bytes_per_connection, Some(2_048));
+        assert_eq!(run.loadgen.cpu_ns_per_message, Some(2_000));
+        assert_eq!(run.poll_interval_ns, None);
+        assert_eq!(run.in_flight, None);
+        assert_eq!(run.intervals[3].start_ns, 3_000_000_000);
+        assert_eq!(run.latency_from_intended_ns.p99_99, None);
+        assert!(run.latency_from_intended_ns.p99_9.is_some());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null() {
+        let outcome = Outcome { server: None, deliveries_in_window: 0, ..samples::outcome() };
+        let run = run(&fanout(), &outcome);
+        assert_eq!(run.server, None);
+        assert_eq!(run.wire_bytes_per_message, None);
+        assert_eq!(run.loadgen.cpu_ns_per_message, None);
+    }
+
+    #[test]
+    fn memory_that_did_not_grow_says_nothing() {
+        let cost = samples::outcome().server.unwrap();
+        assert_eq!(rss_bytes_per_connection(&cost, 0), None);
+        let shrunk = ServerCost { rss_before_bytes: cost.rss_connected_bytes + 1, ..cost };
+        assert_eq!(rss_bytes_per_connection(&shrunk, 200), None);
+    }
+
+    #[test]
+    fn a_closed_echo_has_one_in_flight_unless_told() {
+        let echo = Scenario { mode: Mode::Echo, rate_per_s: None, ..fanout() };
+        assert_eq!(run(&echo, &samples::outcome()).in_flight, Some(1));
+        let told = Scenario { in_flight: Some(4), ..echo };
+        assert_eq!(run(&told, &samples::outcome()).in_flight, Some(4));
+    }
+
+    #[test]
+    fn merging_adds_histograms_and_counts() {
+        let mut sum = samples::outcome();
+        let mut second = samples::outcome();
+        second.ended = EngineEnded::Interrupted;
+        second.errors.insert("close.1006".to_owned(), 2);
+        second.generator.thread_busy_share = vec![0.5];
+        merge(&mut sum, &second);
+        assert_eq!(sum.intended.len(), 32_000);
+        assert_eq!((sum.messages_sent, sum.messages_received), (160, 32_000));
+        assert_eq!(sum.measured_ns, 8_000_000_000);
+        assert_eq!(sum.generator.thread_busy_share, [0.5]);
+        assert_eq!(sum.errors["close.1006"], 2);
+        assert_eq!(sum.intervals.len(), 8);
+        assert_eq!(sum.ended, EngineEnded::Interrupted);
+        let merged = run(&fanout(), &sum);
+        let single = run(&fanout(), &samples::outcome());
+        assert_eq!(merged.achieved_per_s, single.achieved_per_s);
+        assert_eq!(merged.server.unwrap().cpu_ns_per_message, Some(5_000));
+        assert_eq!(merged.server.unwrap().rss_bytes_per_connection, Some(2_048));
+    }
+}

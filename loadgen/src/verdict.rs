@@ -143,9 +143,10 @@ fn judge_open(evidence: &Evidence, verdict: &mut Verdict) {
         let reason = format!("only {picked} of {offered} sends were picked up in time; {cure}");
         verdict.add(State::Invalid, reason);
     }
-    // Lag that invalidates already is not worth a second line.
-    let is_lag_visible = evidence.lag_p99_9_ns > evidence.intended_p99_9_ns / 10;
-    if is_lag_visible && verdict.state < State::Invalid && evidence.lag_p99_9_ns > 0 {
+    // Without a reported p99.9 there is nothing to spoil; and what invalidates already is not worth
+    // a second line.
+    let is_reported = evidence.intended_p99_9_ns > 0 && verdict.state < State::Invalid;
+    if is_reported && evidence.lag_p99_9_ns > evidence.intended_p99_9_ns / 10 {
         let found = milliseconds(evidence.lag_p99_9_ns);
         let reported = milliseconds(evidence.intended_p99_9_ns);
         let reason =

@@ -128,12 +128,15 @@ fn merged(
     nobody: Option<&PublishToNobody>,
 ) -> Option<Run> {
     let results: Vec<_> = outcomes(comparison, Subject::Row(index)).collect();
+    if results.is_empty() {
+        return None;
+    }
     let failure = results.iter().find_map(|(_, result)| result.as_ref().err());
     let scenario = scenario_of(comparison, row);
     let sum = merge(results.iter().filter_map(|(_, result)| result.as_ref().ok()));
     let mut run = match &sum {
         Some(outcome) => summary::run(&scenario, outcome),
-        None => empty(&scenario, failure?),
+        None => empty(&scenario, results.len()),
     };
     run.direction = Some(row.direction().to_owned());
     run.failure = failure.map(|failure| failure.line.clone());
@@ -174,11 +177,10 @@ fn round(number: u32, result: &Result<Outcome, Failure>) -> Round {
     }
 }
 
-/// A row of which no round could be measured: all null, with its reason.
-fn empty(scenario: &Scenario, failure: &Failure) -> Run {
-    let mut errors = BTreeMap::new();
-    errors.insert(format!("exit.{}", failure.code), 1);
-    Run::unmeasured(scenario, errors)
+/// A row of which no round could be measured: all null. The reason stands beside.
+fn empty(scenario: &Scenario, rounds: usize) -> Run {
+    let rounds = u64::try_from(rounds).unwrap_or(u64::MAX);
+    Run::unmeasured(scenario, BTreeMap::from([("round_failed".to_owned(), rounds)]))
 }
 
 fn measured_figures(run: &Run) -> Figures {
@@ -190,3 +192,7 @@ fn measured_figures(run: &Run) -> Figures {
         latency_p99_ns: signed(run.latency_from_intended_ns.p99),
     }
 }
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

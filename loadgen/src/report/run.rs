@@ -126,3 +126,74 @@ fn loadgen(run: &Run, style: Style) -> String {
     let rss = or_not_measured(run.loadgen.rss_bytes, |bytes| memory(style, bytes));
     format!("{cpu} CPU a message; busiest thread {busy}; {rss} resident")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::plan::tests::scenario;
+    use crate::samples;
+    use crate::summary;
+    use crate::verdict::{Verdict, judge};
+    use loadgen::outcome::Outcome;
+    use loadgen::scenario::{Mode, Rate, Scenario};
+
+    const STYLE: Style = Style { is_utf8: false };
+
+    fn shown(outcome: &Outcome, verdict: Verdict, is_quiet: bool) -> String {
+        let scenario = Scenario {
+            mode: Mode::Echo,
+            connections: 200,
+            rate_per_s: Rate::per_second(4_000),
+            ..scenario()
+        };
+        let runs = vec![summary::run(&scenario, outcome)];
+        text(&Document { runs, verdict, ..samples::document() }, STYLE, is_quiet)
+    }
+
+    #[test]
+    fn verdict_answer_evidence() {
+        let text = shown(&samples::outcome(), Verdict::valid(), false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "VALID     nothing found against this run");
+        assert_eq!(lines[1], "99 % of replies within 990 us at 4 000/s on 200 ws connections.");
+        assert!(lines[2].starts_with("latency"), "{text}");
+        assert!(lines[2].ends_with("samples"), "{text}");
+        assert!(lines[3].starts_with("  from due"), "{text}");
+        assert!(lines[3].contains("insufficient") && lines[3].ends_with("16 000"), "{text}");
+        for part in [
+            "rate          achieved 4 000/s, offered 4 000/s\n",
+            "lost          0 gaps, 0 duplicates, 0 reordered, 0 corrupted\n",
+            "errors        none\n",
+            "connections   200 of 200 open, 0 refused, 0 lost\n",
+            "wire          66 B a message; sent 0 B, received 1.01 MiB; set-up 420 B each\n",
+            "server        5.00 us CPU a message; 5.00 MiB resident, 2.00 KiB a connection\n",
+            "loadgen       2.00 us CPU a message; busiest thread 25.0 %; 8.00 MiB resident\n",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(lines.len() <= 24);
+        assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
+    }
+
+    #[test]
+    fn quiet_is_two_lines() {
+        assert_eq!(shown(&samples::outcome(), Verdict::valid(), true).lines().count(), 2);
+    }
+
+    #[test]
+    fn what_is_missing_is_said_and_invalid_is_marked() {
+        let outcome = Outcome {
+            server: None,
+            impossible: 3,
+            deliveries_in_window: 0,
+            intended: samples::histogram(5),
+            ..samples::outcome()
+        };
+        let text = shown(&outcome, judge(&crate::verdict::Evidence::of(false, &outcome)), false);
+        assert!(text.starts_with("INVALID   3 messages carried"), "{text}");
+        assert!(text.contains("\n~ "), "{text}");
+        assert!(text.contains("server        not measured: add --server-pid"), "{text}");
+        assert!(text.contains("wire          not measured a message"), "{text}");
+        assert!(text.contains("insufficient"), "{text}");
+    }
+}

@@ -1,0 +1,98 @@
+//! A hand-made outcome and document for tests of everything that is made from them.
+
+use hdrhistogram::Histogram;
+use loadgen::outcome::{Ended as EngineEnded, GeneratorCost, Interval, Outcome, ServerCost};
+use std::collections::BTreeMap;
+
+use crate::machine::Machine;
+use crate::result::{Document, Ended, SCHEMA};
+use crate::verdict::Verdict;
+
+/// `count` values, evenly spread over 1..=1000 microseconds.
+pub(crate) fn histogram(count: u64) -> Histogram<u64> {
+    spread(count, 1_000)
+}
+
+/// `count` values, evenly spread over 1..=1000 times `unit_ns`.
+fn spread(count: u64, unit_ns: u64) -> Histogram<u64> {
+    let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap();
+    for index in 0..count {
+        histogram.record((index * 1_000 / count + 1) * unit_ns).unwrap();
+    }
+    histogram
+}
+
+/// Four seconds of 20 publications a second to 200 connections, all well.
+pub(crate) fn outcome() -> Outcome {
+    Outcome {
+        intended: histogram(16_000),
+        sent: histogram(16_000),
+        connect: histogram(200),
+        schedule_lag: spread(80, 50),
+        send_blocked: histogram(80),
+        messages_sent: 80,
+        messages_received: 16_000,
+        messages_expected: 16_000,
+        gaps: 0,
+        duplicates: 0,
+        reordered: 0,
+        corrupted: 0,
+        impossible: 0,
+        errors: BTreeMap::new(),
+        deliveries_in_window: 16_000,
+        wire_bytes_sent: 0,
+        wire_bytes_received: 1_056_000,
+        publisher_wire_bytes_sent: 12_000,
+        publisher_wire_bytes_received: 9_000,
+        setup_bytes_sent: 40_000,
+        setup_bytes_received: 44_000,
+        requests: 0,
+        intervals: vec![
+            Interval {
+                sent: 20,
+                received: 4_000,
+                errors: 0,
+                p50_ns: Some(500_000),
+                p99_ns: Some(990_000),
+            };
+            4
+        ],
+        measured_ns: 4_000_000_000,
+        offered_count: 80,
+        picked_up_count: 80,
+        sent_count: 80,
+        generator: GeneratorCost {
+            cpu_ns: 32_000_000,
+            rss_bytes: Some(8 << 20),
+            thread_busy_share: vec![0.25],
+        },
+        server: Some(ServerCost {
+            cpu_ns: 80_000_000,
+            rss_before_bytes: 4 << 20,
+            rss_connected_bytes: (4 << 20) + 200 * 2_048,
+            rss_after_bytes: 5 << 20,
+        }),
+        ended: EngineEnded::Completed,
+        connections_open: 200,
+        connections_refused: 0,
+        connections_lost: 0,
+        reconnects: 0,
+        engine: "uring",
+    }
+}
+
+/// A document without runs.
+pub(crate) fn document() -> Document {
+    Document {
+        schema: SCHEMA.to_owned(),
+        command: "loadgen run ws://h:1/echo".to_owned(),
+        commit: None,
+        seed: 1,
+        started_at: "2026-11-21T23:20:00Z".to_owned(),
+        ended: Ended::Completed,
+        verdict: Verdict::valid(),
+        machine: Machine::read(),
+        runs: Vec::new(),
+        publish_to_nobody: None,
+    }
+}
