@@ -157,9 +157,10 @@ impl Kernel {
         !self.free.is_empty() || self.entries.len() < self.options.slots_max as usize
     }
 
-    /// Whether the worker asked to be back at once, or has been rung.
-    pub(super) fn is_busy(&self, now_ns: u64) -> bool {
-        self.deadline_ns <= now_ns || self.bell.load(Ordering::SeqCst)
+    /// Whether the worker asked to be back by now, or a turn would bring it something: after a
+    /// spurious wake-up, for instance.
+    pub(super) fn is_busy(&self, world: &World) -> bool {
+        self.bell.load(Ordering::SeqCst) || self.next_ns(world) <= world.now_ns
     }
 
     /// Slots in use.

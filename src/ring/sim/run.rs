@@ -1,7 +1,7 @@
 //! Who takes a step when, and when time passes.
 //!
-//! Invariant: time creeps with every step and jumps only when a whole round of steps did nothing
-//! and no worker asked to be back at once.
+//! Invariant: time creeps with every step and jumps only when a whole round of steps did nothing,
+//! no worker asked to be back by now, and nothing waits to be handed out.
 
 use std::fmt;
 
@@ -139,8 +139,8 @@ impl Sim {
 
     /// Whether nothing happened since `events`, and nobody who took a turn has more to do now.
     fn is_idle(&self, events: u64) -> bool {
-        let world = self.world.borrow();
-        let busy = world.kernels.iter().filter(|kernel| kernel.turned && !kernel.gone);
-        world.log.count() == events && !busy.into_iter().any(|kernel| kernel.is_busy(world.now_ns))
+        let world = &*self.world.borrow();
+        let mut turned = world.kernels.iter().filter(|kernel| kernel.turned && !kernel.gone);
+        world.log.count() == events && !turned.any(|kernel| kernel.is_busy(world))
     }
 }

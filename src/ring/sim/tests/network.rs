@@ -227,3 +227,27 @@ fn a_driver_that_goes_away_ends_its_connections() {
     while sim.advance_to_next() {}
     assert_eq!(peer.ending(), Some(Ok(())));
 }
+
+#[test]
+fn no_ring_between_workers_is_lost_however_late_it_is() {
+    crate::sim::each_seed(20, |seed| {
+        let options = SimOptions { faults: Faults::all(), ..SimOptions::default() };
+        let sim = Sim::new(seed, options);
+        let drivers = [0, 1].map(|worker| {
+            RefCell::new(sim.driver(DriverOptions { worker, ..DriverOptions::default() }))
+        });
+        // Each worker passes the number on when it is rung, one higher.
+        let number = Cell::new(0);
+        let step = |me: usize| {
+            let mut completions = Vec::new();
+            let mut driver = drivers[me].borrow_mut();
+            driver.turn(u64::MAX, &mut completions).unwrap();
+            if !completions.is_empty() || number.get() == 0 {
+                number.set(number.get() + 1);
+                driver.wake(1 - me);
+            }
+        };
+        let mut steps: [&mut dyn FnMut(); 2] = [&mut || step(0), &mut || step(1)];
+        sim.run_until(|| number.get() >= 200, &mut steps, 20_000);
+    });
+}
