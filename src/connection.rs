@@ -8,7 +8,8 @@ use ringwire_protocol::http::HeadScanner;
 use ringwire_protocol::ws::{Inbound, Life};
 use ringwire_ring::Slot;
 
-use crate::lane::Lane;
+use crate::lane::{Flags, Lane};
+use crate::metrics::{State, Transport};
 
 /// Bytes of a peer that have to wait: an incomplete request, or what came while reading is paused
 /// or an answer is pending.
@@ -98,6 +99,8 @@ pub(crate) struct Connection<S> {
     generation: u32,
     /// When the peer last showed life, in ticks of the worker.
     pub(crate) touched_tick: u32,
+    /// As what the connection counts in the gauges at the moment.
+    pub(crate) counted: (Transport, State),
 }
 
 /// User memory of one connection in this table.
@@ -167,7 +170,14 @@ impl<S> Table<S> {
 
 impl<S> Connection<S> {
     fn free() -> Self {
-        Self { lane: Lane::default(), held: None, role: Role::Free, generation: 0, touched_tick: 0 }
+        Self {
+            lane: Lane::default(),
+            held: None,
+            role: Role::Free,
+            generation: 0,
+            touched_tick: 0,
+            counted: (Transport::Http, State::Connecting),
+        }
     }
 
     /// Whether messages may be written: an open WebSocket, or an event stream.
@@ -177,6 +187,24 @@ impl<S> Connection<S> {
             Role::WebSocket { life, .. } => life.may_send(),
             Role::Lingering { .. } | Role::Free => false,
             Role::Request | Role::Waiting(_) | Role::Stream => true,
+        }
+    }
+
+    /// As what the connection should count in the gauges.
+    pub(crate) fn station(&self) -> (Transport, State) {
+        match &self.role {
+            Role::WebSocket { life, .. } if life.may_send() => (Transport::WebSocket, State::Open),
+            Role::WebSocket { .. } => (Transport::WebSocket, State::Closing),
+            Role::Stream => (Transport::Sse, State::Open),
+            Role::Waiting(waiting) if waiting.pending.is_long_poll() => {
+                (Transport::LongPoll, State::Open)
+            }
+            // What it spoke before it was told to go.
+            Role::Lingering { .. } => (self.counted.0, State::Closing),
+            Role::Request if !self.lane.flags.has(Flags::SERVED) => {
+                (Transport::Http, State::Connecting)
+            }
+            Role::Request | Role::Waiting(_) | Role::Free => (Transport::Http, State::Open),
         }
     }
 

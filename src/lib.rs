@@ -21,7 +21,11 @@ mod limits;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+mod room;
+pub mod server;
 mod target;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use app::{Application, Context, Decision, Later, Message, UpgradeRequest};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringwire_ring::{
     Bells, Driver, EngineOptions, Features, ListenOptions, Listener, Permits, ReceiveBuffers,
-    Signals, bind, epoll::Epoll, kernel_release, pin, uring::Uring,
+    Refusal, Signals, bind, epoll::Epoll, kernel_release, pin, uring::Uring,
 };
 use ringwire_transport::{Endpoint, mesh};
 
@@ -57,7 +57,7 @@ pub fn serve<A: Application>(
     let signals = Signals::block();
     let (logger, writer) = log::channel(config.log_level, config.log_format);
     let server = Server::start(config, &logger, application)?;
-    let admin = AdminState::new(server.metrics.clone(), server.build());
+    let admin = AdminState::new(server.metrics.clone(), server.build(&logger));
     let _admin = match config.admin_listen {
         Some(address) => Some(Admin::start(address, Arc::clone(&admin))?),
         None => None,
@@ -71,10 +71,10 @@ pub fn serve<A: Application>(
     drop(std::io::stdout().flush());
     let stop = server.stopper();
     let watcher = move || {
-        signals.wait(None);
+        let _first = signals.wait(None);
         admin.set_draining();
         stop.drain();
-        signals.wait(None);
+        let _second = signals.wait(None);
         // The second signal means now.
         std::process::exit(1);
     };
@@ -153,7 +153,6 @@ impl Server {
         let metrics: Vec<_> = (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect();
         let plan = Plan {
             config: config.clone(),
-            logger: logger.clone(),
             features,
             room,
             permits: Arc::new(Permits::new(room.connections_max)),
@@ -161,7 +160,7 @@ impl Server {
             metrics: metrics.clone(),
             application,
         };
-        let threads = plan.start(engine, listeners)?;
+        let threads = plan.start(engine, listeners, logger)?;
         Ok(Self {
             address,
             engine,
@@ -211,8 +210,14 @@ impl Server {
         outcome
     }
 
-    fn build(&self) -> Build {
-        Build { engine: self.engine, ..Build::default() }
+    fn build(&self, logger: &Logger) -> Build {
+        let (major, minor) = kernel_release();
+        Build {
+            engine: self.engine,
+            kernel: format!("{major}.{minor}"),
+            connections_max: u64::from(self.connections_max),
+            lost: logger.lost(),
+        }
     }
 }
 
@@ -270,7 +275,6 @@ fn masked(mut features: Features) -> Features {
 /// Everything that the worker threads share.
 struct Plan<F> {
     config: Config,
-    logger: Logger,
     features: Features,
     room: Room,
     permits: Arc<Permits>,
@@ -284,6 +288,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         self,
         engine: &'static str,
         listeners: Vec<Listener>,
+        logger: &Logger,
     ) -> Result<Vec<JoinHandle<Result<(), Failure>>>, Failure> {
         let workers = listeners.len();
         let plan = Arc::new(self);
@@ -292,9 +297,10 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         let mut threads = Vec::with_capacity(workers);
         for (index, (listener, mesh)) in listeners.into_iter().zip(endpoints).enumerate() {
             let (plan, ready) = (Arc::clone(&plan), ready.clone());
+            let post = Post { index, mesh, logger: logger.for_worker(index), ready };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || plan.work(engine, index, listener, mesh, &ready))
+                .spawn(move || plan.work(engine, listener, post))
                 .map_err(|error| Failure::other(format!("no thread for a worker: {error}")))?;
             threads.push(thread);
         }
@@ -309,55 +315,47 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         Ok(threads)
     }
 
-    fn work(
-        &self,
-        engine: &str,
-        index: usize,
-        listener: Listener,
-        mesh: Endpoint<Letter>,
-        ready: &mpsc::Sender<Result<(), Failure>>,
-    ) -> Result<(), Failure> {
+    fn work(&self, engine: &str, listener: Listener, post: Post) -> Result<(), Failure> {
         let _guard = AbortOnPanic;
-        if !pin(self.config.cpus[index]) {
-            self.logger.warn(format_args!("worker {index} could not be pinned to its CPU"));
+        if !pin(self.config.cpus[post.index]) {
+            post.logger.warn(format_args!("the worker could not be pinned to its CPU"));
         }
         let options = EngineOptions {
-            worker: index,
-            bells: Arc::clone(&self.stopper.bells),
             slots_max: self.room.slots_max,
-            permits: Arc::clone(&self.permits),
             receive_buffers: self
                 .config
                 .receive_buffers
                 .map(|(count, bytes)| ReceiveBuffers { count, bytes }),
             features: self.features,
+            worker: post.index,
+            bells: Arc::clone(&self.stopper.bells),
+            permits: Arc::clone(&self.permits),
         };
         if engine == "uring" {
-            self.serve(index, Uring::new(options), listener, mesh, ready)
+            self.serve(Uring::new(options), listener, post)
         } else {
-            self.serve(index, Epoll::new(options), listener, mesh, ready)
+            self.serve(Epoll::new(options), listener, post)
         }
     }
 
     fn serve<D: Driver<Listener = Listener>>(
         &self,
-        index: usize,
-        driver: Result<D, ringwire_ring::Refusal>,
+        driver: Result<D, Refusal>,
         listener: Listener,
-        mesh: Endpoint<Letter>,
-        ready: &mpsc::Sender<Result<(), Failure>>,
+        post: Post,
     ) -> Result<(), Failure> {
-        let listening = driver.and_then(|mut driver| {
-            driver.listen(listener)?;
-            Ok(driver)
+        let listening = driver.map_err(|refusal| refusal.to_string()).and_then(|mut driver| {
+            let listened = driver.listen(listener);
+            listened.map_err(|errno| format!("cannot listen: {errno}")).map(|()| driver)
         });
         let driver = match listening {
             Ok(driver) => driver,
-            Err(refusal) => {
-                drop(ready.send(Err(Failure::configuration(refusal.to_string()))));
+            Err(line) => {
+                drop(post.ready.send(Err(Failure::configuration(line))));
                 return Ok(());
             }
         };
+        let Post { index, mesh, logger, ready } = post;
         let mut worker = Worker::new(Parts {
             index,
             app: (self.application)(index),
@@ -366,7 +364,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             remote: Remote::new(driver.doorbell()),
             driver,
             metrics: Arc::clone(&self.metrics[index]),
-            logger: self.logger.for_worker(index),
+            logger,
             limits: Limits::new(&self.config),
             slots_max: self.room.slots_max as usize,
         });
@@ -378,6 +376,15 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         }
         Ok(())
     }
+}
+
+/// What one worker's thread is given.
+struct Post {
+    index: usize,
+    mesh: Endpoint<Letter>,
+    logger: Logger,
+    /// Told once, whether the worker accepts.
+    ready: mpsc::Sender<Result<(), Failure>>,
 }
 
 /// A panic on a worker's thread ends the process: its connections and channels are lost anyway,

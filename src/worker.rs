@@ -27,7 +27,7 @@ use ringwire_transport::{Endpoint, TICK_NS, Wheel};
 
 use crate::app::{Application, Effect, Remote};
 use crate::channels::{Home, Local, Request};
-use crate::connection::{Connection, Role, Table};
+use crate::connection::{Role, Table};
 use crate::lane::{Egress, Flags};
 use crate::limits::Limits;
 use crate::log::Logger;
@@ -251,16 +251,22 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.wheel.set(slot.number(), self.now_ns.saturating_add(delay_ns));
     }
 
-    /// Gives a connection another role and keeps the gauges right.
+    /// Gives a connection another role; hands back the one it had.
     fn assign(&mut self, slot: Slot, role: Role<A::Session>) -> Option<Role<A::Session>> {
         let connection = self.table.find(slot)?;
-        let before = station(connection);
         let old = std::mem::replace(&mut connection.role, role);
-        let after = station(connection);
+        self.recount(slot);
+        Some(old)
+    }
+
+    /// Keeps the gauges right after a connection became something else.
+    fn recount(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let (before, after) = (connection.counted, connection.station());
         if before != after {
+            connection.counted = after;
             self.metrics.connection_moved(Some(before), Some(after));
         }
-        Some(old)
     }
 
     fn show(&mut self) {
@@ -269,30 +275,25 @@ impl<D: Driver, A: Application> Worker<D, A> {
             metrics.messages_sent.add(self.messages_sent);
             self.messages_sent = 0;
         }
+        let publications = self.home.counters().publications;
+        metrics.publications.add(publications - metrics.publications.value());
+        metrics.channels.set(self.home.channels() as u64);
+        metrics.history_bytes.set(self.home.history_bytes() as u64);
+        metrics.subscriptions.set(self.local.live() as u64);
         metrics.held_bytes.set((self.held_bytes + self.egress.queued_bytes) as u64);
         metrics.show_figures(&self.driver.figures());
     }
 
-    /// What each worker counts.
-    pub(crate) fn metrics(&self) -> &WorkerMetrics {
-        &self.metrics
+    /// Connections this worker has.
+    #[cfg(test)]
+    pub(crate) fn live(&self) -> usize {
+        self.table.live()
     }
-}
 
-/// How a connection counts in the gauges.
-fn station<S>(connection: &Connection<S>) -> (Transport, State) {
-    let flags = connection.lane.flags;
-    match &connection.role {
-        Role::WebSocket { life, .. } if !life.may_send() => (Transport::WebSocket, State::Closing),
-        Role::WebSocket { .. } => (Transport::WebSocket, State::Open),
-        Role::Stream => (Transport::Sse, State::Open),
-        Role::Waiting(waiting) if waiting.pending.is_long_poll() => {
-            (Transport::LongPoll, State::Open)
-        }
-        Role::Lingering { .. } => (Transport::Http, State::Closing),
-        Role::Waiting(_) => (Transport::Http, State::Open),
-        Role::Request if flags.has(Flags::SERVED) => (Transport::Http, State::Open),
-        Role::Request | Role::Free => (Transport::Http, State::Connecting),
+    /// Bytes kept for peers, in either direction.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes + self.egress.queued_bytes
     }
 }
 

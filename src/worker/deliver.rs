@@ -6,7 +6,7 @@
 
 use ringwire_ring::{Driver, Errno, Failure, Shutdown, Slot};
 
-use super::{Worker, station};
+use super::Worker;
 use crate::app::{Application, Context};
 use crate::connection::Role;
 use crate::lane::Flags;
@@ -126,7 +126,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn tear_down(&mut self, slot: Slot) {
         self.leave_all(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
-        self.metrics.connection_moved(Some(station(&connection)), None);
+        self.metrics.connection_moved(Some(connection.counted), None);
         self.held_bytes -= connection.held_bytes();
         connection.lane.discard(&mut self.egress);
         self.wheel.clear(slot.number());

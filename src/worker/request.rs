@@ -216,7 +216,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn end_request(&mut self, slot: Slot) {
         let Some(connection) = self.table.find(slot) else { return };
         connection.lane.flags.set(Flags::SERVED);
-        if connection.lane.flags.has(Flags::LAST_REQUEST) {
+        let is_last = connection.lane.flags.has(Flags::LAST_REQUEST);
+        self.recount(slot);
+        if is_last {
             return self.begin_end(slot);
         }
         self.set_deadline(slot, self.limits.keepalive_timeout_ns);

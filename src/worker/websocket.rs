@@ -9,7 +9,7 @@ use ringwire_protocol::ws::{
 };
 use ringwire_ring::{Driver, Slot};
 
-use super::{Worker, station};
+use super::Worker;
 use crate::app::{Application, Context, Effect, Message};
 use crate::connection::Role;
 use crate::lane::{Egress, Flags, Lane};
@@ -108,11 +108,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Sends Close, unless one was sent, and waits for the peer's.
     pub(super) fn close(&mut self, slot: Slot, code: u16, reason: &str) {
         let Some(connection) = self.table.find(slot) else { return };
-        let before = station(connection);
         let Role::WebSocket { life, .. } = &mut connection.role else { return };
         let answer = life.close(CloseCode(code));
         connection.lane.flags.clear(Flags::STOPS_MESSAGES);
-        self.metrics.connection_moved(Some(before), Some(station(connection)));
+        self.recount(slot);
         let Some(code) = answer.close else { return };
         self.write_close(slot, code, reason);
         self.set_deadline(slot, self.limits.close_timeout_ns);
