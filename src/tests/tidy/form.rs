@@ -159,7 +159,8 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
     };
     let named: Vec<String> = tree.rust().flat_map(named_files).collect();
     let is_named = |path: &str| {
-        let path = path.strip_suffix("/mod.rs").unwrap_or(path.trim_end_matches(".rs"));
+        let path =
+            path.strip_suffix("/mod.rs").or_else(|| path.strip_suffix(".rs")).unwrap_or(path);
         named.iter().any(|name| path.rsplit('/').next() == Some(name))
     };
     tree.rust()
