@@ -1,8 +1,13 @@
+#![forbid(unsafe_code)]
 //! `loadgen`: measures real-time servers over WebSocket, Server-Sent Events, long polling and
 //! polling.
 //!
-//! A [`scenario::Scenario`] is measured into an [`outcome::Outcome`]; everything people and
-//! scripts see is made from that outcome. Nothing here knows any particular server.
+//! [`engine::run`] turns a [`scenario::Scenario`] into an [`outcome::Outcome`]; everything people
+//! and scripts see is made from that outcome. Nothing here knows any particular server.
 
+pub mod engine;
 pub mod outcome;
+pub mod recorder;
 pub mod scenario;
+#[cfg(test)]
+mod tests;

@@ -234,6 +234,9 @@ impl Scenario {
         if !self.target.path.starts_with('/') {
             return wrong("the URL's path must begin with /");
         }
+        if !self.target.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return wrong("the URL's path must be percent-encoded: printable ASCII without spaces");
+        }
         Ok(())
     }
 }

@@ -1,0 +1,344 @@
+//! One thread's connections: a turn takes what the kernel did, and says what is due.
+//!
+//! Not here: what bytes mean (`hear`), when the run begins and ends (`conductor`). Invariants: one
+//! clock reading per turn times everything received in it; at most one send per socket and batch,
+//! and none while an earlier one waits; messages keep their intended time however long they wait.
+
+mod goodbye;
+mod open;
+mod say;
+mod schedule;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ringwire_ring::{Batch, Completion, Driver, Errno, Lease, Slot};
+
+use crate::engine::control::Control;
+use crate::engine::error::ErrorCode;
+use crate::engine::hear::{Ear, Heard};
+use crate::engine::ledger::{Ledger, Window};
+use crate::engine::member::{Member, Part, Phase, Speech};
+use crate::engine::plan::Plan;
+use crate::engine::sequence::Tracker;
+use open::Connecting;
+use say::Keys;
+use schedule::Schedule;
+
+/// No connection.
+const NOBODY: u32 = u32::MAX;
+
+/// One thread's share of a run.
+#[derive(Debug)]
+pub(crate) struct Client<D> {
+    driver: D,
+    plan: Arc<Plan>,
+    control: Arc<Control>,
+    thread: usize,
+    /// Subscribers, then publishers.
+    members: Vec<Member>,
+    trackers: Vec<Tracker>,
+    /// By slot index: the position in `members`, or [`NOBODY`].
+    owners: Vec<u32>,
+    connecting: Connecting,
+    schedule: Option<Schedule>,
+    batch: Batch,
+    /// Counts batches, so that a member knows whether it is in the present one.
+    batch_number: u64,
+    /// When the present batch's first send was written: the sent time of all of them.
+    stamp_ns: u64,
+    keys: Keys,
+    ledger: Ledger,
+    /// Members that may have something to say.
+    ready: Vec<u32>,
+    completions: Vec<Completion>,
+    now_ns: u64,
+    /// Subscribers open now.
+    open: u32,
+    /// Messages picked up or sent, without a reply.
+    pending: u64,
+    /// Set once the run is over: until when the peers' answers to Close are awaited.
+    goodbye_until_ns: Option<u64>,
+}
+
+impl<D: Driver> Client<D> {
+    /// Thread `thread` of the run, with its share of the connections.
+    pub(crate) fn new(driver: D, plan: Arc<Plan>, control: Arc<Control>, thread: usize) -> Self {
+        let members = open::members(&plan, thread);
+        let subscribers = members.iter().filter(|m| m.part == Part::Subscriber).count();
+        let trackers = vec![Tracker::default(); subscribers * plan.trackers_per_connection()];
+        let now_ns = driver.clock_ns();
+        let connecting = Connecting::new(&plan, subscribers, now_ns);
+        Self {
+            driver,
+            plan,
+            control,
+            thread,
+            members,
+            trackers,
+            owners: Vec::new(),
+            connecting,
+            schedule: None,
+            batch: Batch::new(),
+            batch_number: 1,
+            stamp_ns: 0,
+            keys: Keys::new(),
+            ledger: Ledger::new(),
+            ready: Vec::new(),
+            completions: Vec::new(),
+            now_ns,
+            open: 0,
+            pending: 0,
+            goodbye_until_ns: None,
+        }
+    }
+
+    /// Waits for something to do, does it, and says whether this thread is done.
+    pub(crate) fn turn(&mut self) -> Result<bool, Errno> {
+        let deadline_ns = self.deadline_ns();
+        self.driver.turn(deadline_ns, &mut self.completions)?;
+        self.now_ns = self.driver.now_ns();
+        self.look();
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.completions = completions;
+        self.connect_more();
+        self.pick_up_due();
+        self.poll_due();
+        while let Some(member) = self.ready.pop() {
+            self.members[member as usize].is_ready = false;
+            self.pump(member as usize);
+        }
+        self.flush();
+        self.report();
+        Ok(self.goodbye_until_ns.is_some_and(|until| self.open == 0 || self.now_ns >= until))
+    }
+
+    /// The books, with what was never answered.
+    pub(crate) fn into_ledger(mut self) -> Ledger {
+        for member in &self.members {
+            for _ in 0..member.outstanding() {
+                self.ledger.error(ErrorCode::Unanswered);
+            }
+            for _ in 0..member.late_count() {
+                self.ledger.error(ErrorCode::Unsent);
+            }
+        }
+        self.ledger
+    }
+
+    fn deadline_ns(&self) -> u64 {
+        if !self.ready.is_empty() {
+            return 0;
+        }
+        let schedule = self.schedule.as_ref().map_or(u64::MAX, |schedule| {
+            schedule.deadline_ns(self.now_ns, self.control.window_end_ns())
+        });
+        let goodbye = self.goodbye_until_ns.unwrap_or(u64::MAX);
+        schedule.min(self.connecting.deadline_ns()).min(goodbye)
+    }
+
+    /// Takes note of what the conductor decided.
+    fn look(&mut self) {
+        if self.schedule.is_none() {
+            self.begin();
+        }
+        let window = self.control.begin().map_or(Window::UNKNOWN, |begin| Window {
+            start_ns: begin.window_start_ns,
+            end_ns: self.control.window_end_ns(),
+        });
+        self.ledger.turn(window, self.now_ns);
+        if self.goodbye_until_ns.is_none() && self.control.is_finished() {
+            self.say_goodbye();
+        }
+        self.start();
+    }
+
+    fn report(&self) {
+        let report = &self.control.reports[self.thread];
+        report.open.store(self.open, Ordering::Relaxed);
+        report.sent.store(self.ledger.sent_total, Ordering::Relaxed);
+        report.received.store(self.ledger.received_total, Ordering::Relaxed);
+        report.errors.store(self.ledger.errors_total, Ordering::Relaxed);
+        report.received_of_window.store(self.ledger.received_of_window, Ordering::Relaxed);
+        report.pending.store(self.pending, Ordering::Relaxed);
+        let is_past = self.now_ns >= self.control.window_end_ns();
+        report.is_past_window.store(is_past, Ordering::Release);
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Connected { slot, result } => {
+                let Some(member) = self.owner(slot) else { return };
+                match result {
+                    Ok(()) => self.connected(member, slot),
+                    Err(errno) => self.lose(member, ErrorCode::of(errno)),
+                }
+            }
+            Completion::Received { slot, lease } => {
+                if let Some(member) = self.owner(slot) {
+                    self.received(member, lease);
+                }
+            }
+            Completion::Ended { slot, result } => {
+                if let Some(member) = self.owner(slot) {
+                    self.ended(member, result);
+                }
+            }
+            Completion::Sent { slot, result } => {
+                let Some(member) = self.owner(slot) else { return };
+                match result {
+                    Ok(()) => self.unblocked(member, slot),
+                    Err(errno) => self.lose(member, ErrorCode::of(errno)),
+                }
+            }
+            Completion::Closed { .. }
+            | Completion::Woken
+            | Completion::Accepted { .. }
+            | Completion::AcceptEnded => {}
+        }
+    }
+
+    /// The member whose present connection `slot` is.
+    fn owner(&self, slot: Slot) -> Option<usize> {
+        let owner = *self.owners.get(slot.index())?;
+        let member = self.members.get(owner as usize)?;
+        (member.slot == Some(slot)).then_some(owner as usize)
+    }
+
+    fn received(&mut self, member: usize, mut lease: Lease) {
+        self.count_received(member, lease.len() as u64);
+        let per_connection = self.plan.trackers_per_connection();
+        let is_subscriber = self.members[member].part == Part::Subscriber;
+        let trackers = match is_subscriber {
+            true => &mut self.trackers[member * per_connection..][..per_connection],
+            false => &mut [],
+        };
+        let origin_ns = self.schedule.as_ref().map(|schedule| schedule.origin_ns);
+        let mut ear = Ear::new(&self.plan, &mut self.ledger, trackers, self.now_ns, origin_ns);
+        let answered = self.members[member].answered;
+        let result = ear.hear(&mut self.members[member], &mut lease);
+        let heard = ear.heard;
+        drop(lease);
+        self.pending = self.pending.saturating_sub(self.members[member].answered - answered);
+        self.act(member, heard, result);
+    }
+
+    /// Does what was heard.
+    fn act(&mut self, member: usize, heard: Heard, result: Result<(), ErrorCode>) {
+        if let Some(refusal) = heard.refusal
+            && let Err(code) = result
+        {
+            self.control.refuse(code, || refusal);
+        }
+        if heard.is_open {
+            self.opened(member);
+        }
+        if heard.is_accepted {
+            let channel = self.members[member].channel as usize;
+            self.control.accepted[channel].fetch_add(1, Ordering::Relaxed);
+        }
+        if !heard.pings.is_empty() {
+            self.answer_pings(member, &heard.pings);
+        }
+        if let Some(code) = heard.closed {
+            self.answer_close(member, code);
+            return;
+        }
+        match result {
+            Err(code) => self.lose(member, code),
+            Ok(()) if self.members[member].must_reconnect => self.reconnect(member),
+            Ok(()) if heard.is_ready || heard.is_open => self.make_ready(member),
+            Ok(()) => {}
+        }
+    }
+
+    fn count_received(&mut self, member: usize, bytes: u64) {
+        let in_window = self.ledger.is_in_window();
+        match &self.members[member] {
+            Member { part: Part::Subscriber, was_open: false, .. } => {
+                self.ledger.setup.received += bytes;
+            }
+            _ if !in_window => {}
+            Member { part: Part::Subscriber, .. } => self.ledger.wire.received += bytes,
+            Member { part: Part::Publisher, .. } => self.ledger.publisher_wire.received += bytes,
+        }
+    }
+
+    fn make_ready(&mut self, member: usize) {
+        if !std::mem::replace(&mut self.members[member].is_ready, true) {
+            self.ready.push(u32::try_from(member).expect("members are counted in 32 bits"));
+        }
+    }
+
+    /// The peer sent FIN, or the connection failed.
+    fn ended(&mut self, member: usize, result: Result<(), Errno>) {
+        let code = match result {
+            Err(errno) => ErrorCode::of(errno),
+            Ok(()) => match &self.members[member].speech {
+                Speech::Ws(_) => ErrorCode::WsClose(1006),
+                Speech::Sse(_) => ErrorCode::SseEnded,
+                Speech::None | Speech::Opening(_) | Speech::Http(_) => ErrorCode::HttpEnded,
+            },
+        };
+        let Member { speech, is_proven, .. } = &self.members[member];
+        // A server may end keep-alive at any time between two answers; a poll is asked again.
+        let is_keep_alive = matches!(speech, Speech::Http(reader) if reader.is_empty());
+        if is_keep_alive && *is_proven && self.goodbye_until_ns.is_none() {
+            self.reconnect(member);
+        } else {
+            self.lose(member, code);
+        }
+    }
+
+    /// The connection is over, and should not be.
+    fn lose(&mut self, member: usize, code: ErrorCode) {
+        if self.members[member].phase == Phase::Ended {
+            return;
+        }
+        if self.goodbye_until_ns.is_none() {
+            self.ledger.error(code);
+            let is_subscriber = self.members[member].part == Part::Subscriber;
+            if !self.members[member].was_open {
+                self.connecting.opening -= usize::from(self.members[member].is_opening());
+                self.ledger.refused += u32::from(is_subscriber);
+                self.control.refuse(code, String::new);
+            } else if self.schedule.is_some() {
+                self.ledger.lost += u32::from(is_subscriber);
+            }
+        }
+        self.end(member);
+    }
+
+    /// Closes a connection for good.
+    fn end(&mut self, member: usize) {
+        self.close(member);
+        let has_begun = self.schedule.is_some();
+        let member = &mut self.members[member];
+        if member.phase == Phase::Ended {
+            return;
+        }
+        member.phase = Phase::Ended;
+        self.pending = self.pending.saturating_sub(member.outstanding() + member.late_count());
+        if member.part == Part::Subscriber && member.was_open {
+            self.open -= 1;
+            if !has_begun {
+                let channel = member.channel as usize;
+                self.control.subscribed[channel].fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Closes a connection's socket.
+    fn close(&mut self, member: usize) {
+        let member = &mut self.members[member];
+        member.speech = Speech::None;
+        member.outbox = None;
+        if let Some(slot) = member.slot.take() {
+            self.owners[slot.index()] = NOBODY;
+            self.driver.close(slot);
+        }
+    }
+}

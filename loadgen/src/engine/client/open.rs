@@ -1,0 +1,278 @@
+//! Opening connections: how many at once, how fast, and what is said first.
+//!
+//! Invariant: every member ends up open or refused, at latest when its time is over; the thread
+//! reports itself settled once that is so for all.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use ringwire_protocol::ws::{client_key, encode_upgrade_request};
+use ringwire_ring::{Driver, Slot};
+
+use super::{Client, NOBODY};
+use crate::engine::answer::Reader;
+use crate::engine::error::ErrorCode;
+use crate::engine::hear::opening;
+use crate::engine::member::{Member, Part, Phase, Speech};
+use crate::engine::pacer::Pacer;
+use crate::engine::plan::Plan;
+use crate::scenario::{Rate, Transport};
+
+/// Connections that may be opening at once, over all threads.
+const PENDING_MAX: usize = 1_000;
+
+/// How long a connection may take to open.
+const OPEN_TIMEOUT_NS: u64 = 15_000_000_000;
+
+/// A thread that was refused this often, and never let in, asks no more.
+const REFUSED_MAX: u32 = 2_000;
+
+/// How far a thread is with opening its connections.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    /// The next member to connect.
+    next: usize,
+    /// Members that are opening, with the time they have; in the order begun.
+    pending: VecDeque<(u64, u32)>,
+    /// Those of `pending` that are neither open nor refused.
+    pub(super) opening: usize,
+    opening_max: usize,
+    /// When the connects of all threads are due.
+    pacer: Option<Pacer>,
+    subscribers: usize,
+    is_settled: bool,
+    next_due_ns: u64,
+    /// Subscribers and publishers that were open when all were settled.
+    pub(super) rosters: [Vec<u32>; 2],
+}
+
+impl Connecting {
+    pub(super) fn new(plan: &Plan, subscribers: usize, now_ns: u64) -> Self {
+        let rate = plan.scenario.connect_rate_per_s.and_then(|n| Rate::per_second(n.into()));
+        Self {
+            next: 0,
+            pending: VecDeque::new(),
+            opening: 0,
+            opening_max: (PENDING_MAX / plan.scenario.threads).max(1),
+            pacer: rate.map(|rate| Pacer::new(now_ns, rate)),
+            subscribers,
+            is_settled: false,
+            next_due_ns: 0,
+            rosters: [Vec::new(), Vec::new()],
+        }
+    }
+
+    pub(super) fn deadline_ns(&self) -> u64 {
+        if self.is_settled {
+            return u64::MAX;
+        }
+        let timeout_ns = self.pending.front().map_or(u64::MAX, |(until_ns, _)| *until_ns);
+        timeout_ns.min(self.next_due_ns)
+    }
+}
+
+/// How many of `total` fall to `thread` of `threads`.
+fn share(total: u32, thread: usize, threads: usize) -> u32 {
+    let (total, rest) = (total as usize / threads, total as usize % threads);
+    u32::try_from(total + usize::from(thread < rest)).expect("a part of 32 bits")
+}
+
+/// The members of one thread, dealt in turn: subscribers, then publishers.
+pub(super) fn members(plan: &Plan, thread: usize) -> Vec<Member> {
+    let threads = plan.scenario.threads;
+    let channels = u32::try_from(plan.channels.len()).expect("channels are counted in 32 bits");
+    let deal = |total: u32, part: Part| {
+        (0..share(total, thread, threads)).map(move |own| {
+            let number = thread as u64 + u64::from(own) * threads as u64;
+            let number = u32::try_from(number).expect("below the total");
+            Member::new(part, number, number % channels)
+        })
+    };
+    deal(plan.scenario.connections, Part::Subscriber)
+        .chain(deal(plan.publishers(), Part::Publisher))
+        .collect()
+}
+
+impl<D: Driver> Client<D> {
+    /// Opens what may be opened now, and gives up on what takes too long.
+    pub(super) fn connect_more(&mut self) {
+        if self.connecting.is_settled {
+            return;
+        }
+        self.expire_opening();
+        if self.control.is_connecting_over() {
+            self.refuse_rest();
+            self.refuse_opening();
+        } else if self.open == 0 && self.ledger.refused >= REFUSED_MAX {
+            self.refuse_rest();
+        }
+        self.connecting.next_due_ns = u64::MAX;
+        while self.connecting.next < self.members.len()
+            && self.connecting.opening < self.connecting.opening_max
+        {
+            let member = self.connecting.next;
+            if let Some(pacer) = self.connecting.pacer {
+                let due_ns = pacer.intended_ns(self.members[member].number.into());
+                if member < self.connecting.subscribers && due_ns > self.now_ns {
+                    self.connecting.next_due_ns = due_ns;
+                    break;
+                }
+            }
+            self.connecting.next += 1;
+            self.connect(member);
+        }
+        if self.connecting.next == self.members.len() && self.connecting.opening == 0 {
+            self.settle();
+        }
+    }
+
+    /// Counts as refused what was not tried.
+    fn refuse_rest(&mut self) {
+        for member in &mut self.members[self.connecting.next..] {
+            member.phase = Phase::Ended;
+            self.ledger.refused += u32::from(member.part == Part::Subscriber);
+        }
+        self.connecting.next = self.members.len();
+    }
+
+    /// Gives up on what is opening.
+    fn refuse_opening(&mut self) {
+        for member in 0..self.members.len() {
+            if self.members[member].is_opening() {
+                self.lose(member, ErrorCode::Timeout);
+            }
+        }
+    }
+
+    /// Gives up on those whose time is over.
+    fn expire_opening(&mut self) {
+        while let Some(&(until_ns, member)) = self.connecting.pending.front() {
+            let is_opening = self.members[member as usize].is_opening();
+            if is_opening && until_ns > self.now_ns {
+                break;
+            }
+            self.connecting.pending.pop_front();
+            if is_opening {
+                self.lose(member as usize, ErrorCode::Timeout);
+            }
+        }
+    }
+
+    /// Begins a connection for a member.
+    fn connect(&mut self, member: usize) {
+        self.members[member].since_ns = self.driver.clock_ns();
+        if self.connect_socket(member) {
+            self.connecting.opening += 1;
+            let until_ns = self.now_ns + OPEN_TIMEOUT_NS;
+            let number = u32::try_from(member).expect("members are counted in 32 bits");
+            self.connecting.pending.push_back((until_ns, number));
+        }
+    }
+
+    fn connect_socket(&mut self, member: usize) -> bool {
+        match self.driver.connect(self.plan.scenario.target.address, None) {
+            Ok(slot) => {
+                if self.owners.len() <= slot.index() {
+                    self.owners.resize(slot.index() + 1, NOBODY);
+                }
+                self.owners[slot.index()] =
+                    u32::try_from(member).expect("members are counted in 32 bits");
+                self.members[member].slot = Some(slot);
+                self.members[member].phase = Phase::Connecting;
+                true
+            }
+            Err(errno) => {
+                self.lose(member, ErrorCode::of(errno));
+                false
+            }
+        }
+    }
+
+    /// TCP is connected: receives, and says the first thing.
+    pub(super) fn connected(&mut self, position: usize, slot: Slot) {
+        self.driver.receive(slot, true);
+        let transport = self.plan.scenario.transport;
+        let member = &mut self.members[position];
+        if member.part == Part::Publisher || member.was_open {
+            member.speech = Speech::Http(Reader::default());
+            self.connecting.opening -= usize::from(member.is_opening());
+            member.phase = Phase::Open;
+            member.was_open = true;
+            if member.part == Part::Subscriber && member.is_asking {
+                self.ask(position);
+            }
+            self.make_ready(position);
+            return;
+        }
+        member.phase = Phase::Opening;
+        match transport {
+            Transport::Ws => {
+                let mut nonce = [0; 16];
+                self.driver.entropy(&mut nonce);
+                let key = client_key(nonce);
+                let scenario = &self.plan.scenario;
+                let path = &self.plan.channels[member.channel as usize].path;
+                let (host, headers) = (&scenario.target.host, &scenario.headers);
+                let mut out = Vec::new();
+                let subprotocols = &scenario.subprotocols;
+                encode_upgrade_request(&mut out, host, path, &key, subprotocols, headers);
+                member.speech = opening(key);
+                self.write(position, &out);
+            }
+            Transport::Sse => {
+                member.speech = opening(String::new());
+                self.ask(position);
+            }
+            Transport::LongPoll | Transport::Poll => {
+                member.speech = Speech::Http(Reader::default());
+                self.ask(position);
+            }
+        }
+    }
+
+    /// A subscription, or an upgrade, is there.
+    pub(super) fn opened(&mut self, position: usize) {
+        let member = &mut self.members[position];
+        self.connecting.opening -= usize::from(member.is_opening());
+        member.phase = Phase::Open;
+        member.was_open = true;
+        self.open += 1;
+        self.ledger.connect.record(self.now_ns.saturating_sub(member.since_ns));
+        self.control.subscribed[member.channel as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Opens a polling connection again, where the server ended keep-alive.
+    pub(super) fn reconnect(&mut self, position: usize) {
+        self.close(position);
+        self.ledger.reconnects += 1;
+        let member = &mut self.members[position];
+        member.must_reconnect = false;
+        member.is_proven = false;
+        if member.part == Part::Publisher && member.outstanding() > 0 {
+            // Whether it was taken is unknown, and saying it again might say it twice.
+            member.answered = member.sent;
+            self.pending = self.pending.saturating_sub(1);
+            self.ledger.error(ErrorCode::HttpEnded);
+        }
+        self.connect_socket(position);
+    }
+
+    /// All members are open or refused: says how many, and keeps who.
+    fn settle(&mut self) {
+        self.connecting.is_settled = true;
+        self.connecting.pending = VecDeque::new();
+        let roster = |part: Part| -> Vec<u32> {
+            let members = (0_u32..).zip(&self.members);
+            let open = members.filter(|(_, m)| m.part == part && m.phase != Phase::Ended);
+            open.map(|(position, _)| position).collect()
+        };
+        self.connecting.rosters = [roster(Part::Subscriber), roster(Part::Publisher)];
+        let count = |roster: &Vec<u32>| u32::try_from(roster.len()).expect("counted in 32 bits");
+        let report = &self.control.reports[self.thread];
+        let [subscribers, publishers] = &self.connecting.rosters;
+        report.subscribers.store(count(subscribers), Ordering::Release);
+        report.publishers.store(count(publishers), Ordering::Release);
+        report.is_settled.store(true, Ordering::Release);
+        self.control.ring_conductor();
+    }
+}

@@ -1,0 +1,344 @@
+//! Saying things: messages, requests and answers to pings, by way of the batch or the outbox.
+//!
+//! Invariants: the bytes of one connection leave in the order in which they were written; while
+//! its socket is full, messages wait as late ones and everything else in its outbox.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use ringwire_protocol::Position;
+use ringwire_protocol::ws::{Opcode, encode_close, encode_frame};
+use ringwire_ring::{BATCH_ARENA_BYTES, Driver, Slot};
+use ringwire_transport::Outbox;
+
+use super::Client;
+use crate::engine::error::ErrorCode;
+use crate::engine::member::{Late, Part, Phase};
+use crate::engine::payload::{PUBLISHER_MASK, Stamp};
+use crate::scenario::{Mode, Transport};
+
+/// A batch is handed over at this size, so that its sent time is true for all of it: 64 sends
+/// take about a tenth of a millisecond, and larger submits gain nothing measurable.
+const BATCH_SENDS: usize = 64;
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A message above this goes to the outbox at once.
+const ARENA_MESSAGE_BYTES_MAX: usize = BATCH_ARENA_BYTES - BATCH_BYTES;
+
+/// Bytes of a position in a request: 16 digits, a colon, 20 digits.
+const POSITION_BYTES_MAX: usize = 37;
+
+/// The longest Close frame: a masked header and 125 bytes.
+const CLOSE_BYTES_MAX: usize = 131;
+
+const KEYS_BYTES: usize = 4096;
+
+/// Fresh masking keys, drawn from the driver's entropy by the page.
+#[derive(Debug)]
+pub(super) struct Keys {
+    bytes: Box<[u8; KEYS_BYTES]>,
+    used: usize,
+}
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        Self { bytes: Box::new([0; KEYS_BYTES]), used: KEYS_BYTES }
+    }
+
+    fn next(&mut self, driver: &mut impl Driver) -> [u8; 4] {
+        if self.used == KEYS_BYTES {
+            driver.entropy(&mut self.bytes[..]);
+            self.used = 0;
+        }
+        let mut key = [0; 4];
+        key.copy_from_slice(&self.bytes[self.used..self.used + 4]);
+        self.used += 4;
+        key
+    }
+}
+
+impl<D: Driver> Client<D> {
+    /// Says what `position` has to say now.
+    pub(super) fn pump(&mut self, position: usize) {
+        let is_sender = match self.plan.scenario.mode {
+            Mode::Echo => true,
+            Mode::Fanout => self.members[position].part == Part::Publisher,
+            Mode::Idle => false,
+        };
+        if is_sender {
+            self.pump_messages(position);
+        } else if self.plan.scenario.transport == Transport::LongPoll {
+            let member = &self.members[position];
+            if member.phase == Phase::Open && !member.is_asking {
+                self.ask(position);
+            }
+        }
+    }
+
+    fn pump_messages(&mut self, position: usize) {
+        let in_flight_max = self.plan.in_flight_max;
+        while self.members[position].may_send(in_flight_max) {
+            if let Some(late) = self.members[position].take_late() {
+                if !self.say(position, Some(late)) {
+                    self.members[position].late.get_or_insert_default().push_front(late);
+                    return;
+                }
+            } else if !self.may_start_message() || !self.say(position, None) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a closed loop is to go on.
+    fn may_start_message(&self) -> bool {
+        let has_begun = self.schedule.as_ref().is_some_and(|schedule| schedule.has_started);
+        has_begun && !self.plan.is_open_loop() && self.now_ns < self.control.window_end_ns()
+    }
+
+    /// Sends a message that was picked up, or sends it when that becomes possible.
+    pub(super) fn pick_up(&mut self, position: usize, late: Late) {
+        if self.members[position].phase == Phase::Ended {
+            self.ledger.error(ErrorCode::Unsent);
+            return;
+        }
+        self.pending += 1;
+        let in_flight_max = self.plan.in_flight_max;
+        let member = &self.members[position];
+        let is_next = member.late.is_none() && member.may_send(in_flight_max);
+        if !is_next || !self.say(position, Some(late)) {
+            self.members[position].postpone(late);
+        }
+    }
+
+    /// Sends one message; `false` if it turns out that the connection cannot. In a closed loop
+    /// (`None`) the message is intended when it is sent.
+    fn say(&mut self, position: usize, due: Option<Late>) -> bool {
+        let Some(origin_ns) = self.schedule.as_ref().map(|schedule| schedule.origin_ns) else {
+            return false;
+        };
+        let is_echo = self.plan.scenario.mode == Mode::Echo;
+        let sent = self.members[position].sent;
+        let channels = self.plan.channels.len() as u64;
+        let channel = usize::try_from(sent % channels).expect("below the channels");
+        let bytes = match is_echo {
+            true => self.plan.frame_bytes(),
+            false => self.plan.publication_bytes(channel),
+        };
+        let Some(slot) = self.prepare(position, bytes) else { return false };
+        let stamp_ns = self.stamp_ns;
+        let due = due.unwrap_or_else(|| {
+            self.pending += 1;
+            Late { intended_ns: stamp_ns, picked_up_ns: stamp_ns }
+        });
+        let member = &mut self.members[position];
+        let stamp = Stamp {
+            publisher: member.number & PUBLISHER_MASK,
+            sequence: if is_echo { sent } else { sent / channels },
+            intended_ns: due.intended_ns.saturating_sub(origin_ns),
+            delay_ns: stamp_ns.saturating_sub(due.intended_ns),
+        };
+        member.sent += 1;
+        if !is_echo {
+            member.channel = u32::try_from(channel).expect("channels are counted in 32 bits");
+            member.is_of_window = self.ledger.is_of_window(due.intended_ns);
+        }
+        self.ledger.sent(due.intended_ns, due.picked_up_ns, stamp_ns);
+        let key = if is_echo { self.keys.next(&mut self.driver) } else { [0; 4] };
+        let plan = &self.plan;
+        let encode = |out: &mut [u8]| match is_echo {
+            true => plan.write_frame(out, stamp, key),
+            false => plan.write_publication(out, channel, stamp),
+        };
+        if bytes > ARENA_MESSAGE_BYTES_MAX {
+            let mut large = vec![0; bytes];
+            encode(&mut large);
+            self.queue(position, large.into());
+            return true;
+        }
+        let len = encode(self.batch.arena());
+        self.push(position, slot, len);
+        true
+    }
+
+    /// Makes room for a send of `bytes` of `position` in the batch, with a sent time that is now.
+    /// `None` if the connection is not one to send on.
+    fn prepare(&mut self, position: usize, bytes: usize) -> Option<Slot> {
+        let slot = self.members[position].slot?;
+        let used = BATCH_ARENA_BYTES - self.batch.arena().len();
+        let is_split =
+            self.members[position].batch == self.batch_number && !self.batch.ends_with(slot);
+        if used >= BATCH_BYTES
+            || self.batch.len() >= BATCH_SENDS
+            || is_split
+            || bytes > ARENA_MESSAGE_BYTES_MAX
+        {
+            self.flush();
+        }
+        if self.batch.is_empty() {
+            self.stamp_ns = self.driver.clock_ns();
+        }
+        let member = &self.members[position];
+        if member.outbox.is_some() { None } else { member.slot }
+    }
+
+    /// Claims the arena's first `len` bytes for `position`.
+    fn push(&mut self, position: usize, slot: Slot, len: usize) {
+        self.batch.push(slot, len);
+        self.members[position].batch = self.batch_number;
+        self.count_sent(position, len);
+    }
+
+    /// Sends bytes that are no message: a request, or an answer to the peer.
+    pub(super) fn write(&mut self, position: usize, bytes: &[u8]) {
+        match self.prepare(position, bytes.len()) {
+            Some(slot) if bytes.len() <= ARENA_MESSAGE_BYTES_MAX => {
+                self.batch.arena()[..bytes.len()].copy_from_slice(bytes);
+                self.push(position, slot, bytes.len());
+            }
+            _ => self.queue(position, Bytes::copy_from_slice(bytes)),
+        }
+    }
+
+    /// Sends bytes by a send that waits.
+    fn queue(&mut self, position: usize, bytes: Bytes) {
+        if self.members[position].batch == self.batch_number {
+            self.flush();
+        }
+        let member = &mut self.members[position];
+        let Some(slot) = member.slot else { return };
+        let len = bytes.len();
+        let outbox = member.outbox.get_or_insert_with(|| Box::new(Outbox::new()));
+        outbox.push(bytes);
+        if let Some(bytes) = outbox.take() {
+            self.driver.send(slot, bytes);
+        }
+        self.count_sent(position, len);
+    }
+
+    fn count_sent(&mut self, position: usize, bytes: usize) {
+        let bytes = bytes as u64;
+        let member = &self.members[position];
+        let in_window = self.ledger.is_in_window();
+        match (member.part, member.was_open) {
+            (Part::Subscriber, false) => self.ledger.setup.sent += bytes,
+            _ if !in_window => {}
+            (Part::Subscriber, true) => self.ledger.wire.sent += bytes,
+            (Part::Publisher, _) => self.ledger.publisher_wire.sent += bytes,
+        }
+    }
+
+    /// Hands the batch over, and keeps what the sockets did not take.
+    pub(super) fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        self.driver.batch(&mut self.batch);
+        let mut failures = self.batch.take_failures();
+        for failure in failures.drain(..) {
+            let Some(position) = self.owner(failure.slot) else { continue };
+            if let Some(errno) = failure.error {
+                self.lose(position, ErrorCode::of(errno));
+                continue;
+            }
+            let outbox = self.members[position].outbox.get_or_insert_default();
+            outbox.push_front(failure.unsent);
+            if let Some(bytes) = outbox.take() {
+                self.driver.send(failure.slot, bytes);
+            }
+        }
+        self.batch.reuse_failures(failures);
+        self.batch.clear();
+        self.batch_number += 1;
+    }
+
+    /// A waiting send is over: sends what waits behind it, or is free again.
+    pub(super) fn unblocked(&mut self, position: usize, slot: Slot) {
+        let Some(outbox) = &mut self.members[position].outbox else { return };
+        outbox.sent();
+        match outbox.take() {
+            Some(bytes) => self.driver.send(slot, bytes),
+            None => {
+                self.members[position].outbox = None;
+                self.make_ready(position);
+            }
+        }
+    }
+
+    /// Asks for what is new: the first time without a position.
+    pub(super) fn ask(&mut self, position: usize) {
+        let member = &mut self.members[position];
+        member.is_asking = true;
+        let was_open = member.was_open;
+        let channel = &self.plan.channels[member.channel as usize];
+        let mut request = [0; 4096];
+        let len = match member.position {
+            None => fill(&mut request, &[&channel.subscribe]),
+            Some(since) => {
+                let mut text = [0; POSITION_BYTES_MAX];
+                let text = spell(&mut text, since);
+                fill(&mut request, &[&channel.poll_head, text, &channel.poll_tail])
+            }
+        };
+        match len {
+            Some(len) => self.write(position, &request[..len]),
+            None => {
+                let since = member.position.map(|since| since.to_string());
+                let request = match since {
+                    None => channel.subscribe.to_vec(),
+                    Some(since) => {
+                        [&channel.poll_head, since.as_bytes(), &channel.poll_tail].concat()
+                    }
+                };
+                self.write(position, &request);
+            }
+        }
+        self.ledger.requests += u64::from(was_open && self.ledger.is_in_window());
+    }
+
+    /// Answers pings whose payloads stand in `pings`, each behind its length.
+    pub(super) fn answer_pings(&mut self, position: usize, mut pings: &[u8]) {
+        while let Some((&len, rest)) = pings.split_first() {
+            let (payload, rest) = rest.split_at(usize::from(len).min(rest.len()));
+            pings = rest;
+            let key = self.keys.next(&mut self.driver);
+            let mut frame = Vec::new();
+            encode_frame(&mut frame, Opcode::Pong, payload, Some(key));
+            self.write(position, &frame);
+        }
+    }
+
+    /// Answers the peer's Close with its own code, and ends.
+    pub(super) fn answer_close(&mut self, position: usize, code: u16) {
+        if self.goodbye_until_ns.is_none() {
+            self.write_close(position, code);
+            self.flush();
+        }
+        self.lose(position, ErrorCode::WsClose(code));
+    }
+
+    pub(super) fn write_close(&mut self, position: usize, code: u16) {
+        let key = self.keys.next(&mut self.driver);
+        let mut frame = [0; CLOSE_BYTES_MAX];
+        let len = encode_close(&mut frame, code, "", Some(key));
+        self.write(position, &frame[..len]);
+    }
+}
+
+/// `since` as text, in `out`.
+fn spell(out: &mut [u8; POSITION_BYTES_MAX], since: Position) -> &[u8] {
+    let mut rest = &mut out[..];
+    let written = write!(rest, "{since}");
+    debug_assert!(written.is_ok(), "the longest position fits");
+    let left = rest.len();
+    &out[..POSITION_BYTES_MAX - left]
+}
+
+/// Writes `parts` to the start of `out`; their length, `None` if they do not fit.
+fn fill(out: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
+    let mut len = 0;
+    for part in parts {
+        out.get_mut(len..len + part.len())?.copy_from_slice(part);
+        len += part.len();
+    }
+    Some(len)
+}

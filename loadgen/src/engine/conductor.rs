@@ -1,0 +1,261 @@
+//! When a run begins, when its window ends, and when there is nothing left to wait for.
+//!
+//! Not here: clocks and threads; time is an argument, and threads are told through the shared
+//! control. Invariant: the window begins only when every connection is open or refused, and its
+//! times are set once; only an end before the end may be brought forward.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::engine::control::{Begin, Control};
+use crate::engine::cost::Costs;
+use crate::engine::plan::Plan;
+use crate::outcome::{Ended, Failure, Phase, Tick};
+use crate::scenario::{Mode, Transport};
+
+/// From deciding to begin until the first message: every thread must have heard of it.
+const LEAD_NS: u64 = 50_000_000;
+
+/// How long replies are awaited after the window's end.
+const DRAIN_NS: u64 = 2_000_000_000;
+
+/// How often the conductor looks at what has no doorbell.
+const LOOK_NS: u64 = 10_000_000;
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Connecting,
+    /// The schedule is set, the window has not begun.
+    Warmup {
+        start_ns: u64,
+    },
+    Measuring {
+        start_ns: u64,
+    },
+    Draining {
+        until_ns: u64,
+    },
+    Finished,
+}
+
+/// What the conductor wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// To be stepped again at this time, or when a bell rings.
+    At(u64),
+    /// The run is over; the threads have been told.
+    Finished,
+}
+
+/// Conducts one run.
+#[derive(Debug)]
+pub(crate) struct Conductor {
+    plan: Arc<Plan>,
+    control: Arc<Control>,
+    /// None in a simulation.
+    pub(crate) costs: Option<Costs>,
+    stage: Stage,
+    ended: Ended,
+    measured_ns: u64,
+    /// Set when the threads have to be woken.
+    has_news: bool,
+}
+
+impl Conductor {
+    pub(crate) fn new(plan: Arc<Plan>, control: Arc<Control>, costs: Option<Costs>) -> Self {
+        Self {
+            plan,
+            control,
+            costs,
+            stage: Stage::Connecting,
+            ended: Ended::Completed,
+            measured_ns: 0,
+            has_news: false,
+        }
+    }
+
+    /// Looks at what the threads report, and decides.
+    pub(crate) fn step(&mut self, now_ns: u64, stop: bool) -> Result<Next, Failure> {
+        if self.control.reports.iter().any(|report| report.has_failed.load(Ordering::Acquire)) {
+            self.finish();
+            return Err(Failure::other("a thread failed"));
+        }
+        if stop {
+            self.interrupt(now_ns);
+        }
+        let next_ns = match self.stage {
+            Stage::Connecting => self.step_connecting(now_ns)?,
+            Stage::Warmup { start_ns } => self.step_warmup(now_ns, start_ns),
+            Stage::Measuring { start_ns } => self.step_measuring(now_ns, start_ns),
+            Stage::Draining { until_ns } => {
+                if now_ns >= until_ns || self.is_drained() {
+                    self.finish();
+                }
+                until_ns
+            }
+            Stage::Finished => u64::MAX,
+        };
+        if matches!(self.stage, Stage::Finished) {
+            return Ok(Next::Finished);
+        }
+        Ok(Next::At(next_ns.min(now_ns.saturating_add(LOOK_NS))))
+    }
+
+    /// Whether the threads have to be woken to hear of a decision.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// How it ended, and the length of the window.
+    pub(crate) fn result(&self) -> (Ended, u64) {
+        (self.ended, self.measured_ns)
+    }
+
+    /// How the run is doing, for people.
+    pub(crate) fn tick(&self, now_ns: u64) -> Tick {
+        let phase = match self.stage {
+            Stage::Connecting => Phase::Connecting,
+            Stage::Warmup { .. } => Phase::Warmup,
+            Stage::Measuring { .. } => Phase::Measuring,
+            Stage::Draining { .. } | Stage::Finished => Phase::Draining,
+        };
+        let end_ns = self.control.window_end_ns();
+        Tick {
+            phase,
+            left_ns: (phase != Phase::Connecting).then(|| end_ns.saturating_sub(now_ns)),
+            connections_open: self.control.each(|report| &report.open).iter().sum(),
+            sent: self.control.sum(|report| &report.sent),
+            received: self.control.sum(|report| &report.received),
+            errors: self.control.sum(|report| &report.errors),
+        }
+    }
+
+    fn interrupt(&mut self, now_ns: u64) {
+        match self.stage {
+            Stage::Connecting if self.ended == Ended::Completed => {
+                self.control.end_connecting();
+                self.has_news = true;
+                self.ended = Ended::Interrupted;
+            }
+            Stage::Warmup { .. } | Stage::Measuring { .. } => {
+                self.end_early(now_ns, Ended::Interrupted);
+            }
+            Stage::Connecting | Stage::Draining { .. } | Stage::Finished => {}
+        }
+    }
+
+    fn end_early(&mut self, now_ns: u64, ended: Ended) {
+        if now_ns < self.control.window_end_ns() {
+            self.control.end_window(now_ns);
+            self.ended = ended;
+            self.has_news = true;
+        }
+    }
+
+    fn step_connecting(&mut self, now_ns: u64) -> Result<u64, Failure> {
+        if !self.control.all(|report| &report.is_settled) {
+            return Ok(u64::MAX);
+        }
+        if self.ended != Ended::Completed {
+            self.finish();
+            return Ok(u64::MAX);
+        }
+        let subscribers = self.control.each(|report| &report.subscribers);
+        let publishers = self.control.each(|report| &report.publishers);
+        let scenario = &self.plan.scenario;
+        let has_nobody = scenario.connections > 0 && subscribers.iter().all(|&count| count == 0);
+        let has_no_publisher =
+            self.plan.publishers() > 0 && publishers.iter().all(|&count| count == 0);
+        if has_nobody || has_no_publisher {
+            self.finish();
+            return Err(self.nobody());
+        }
+        if let Some(costs) = &mut self.costs {
+            costs.connected();
+        }
+        let origin_ns = now_ns + LEAD_NS;
+        let start_ns = origin_ns + ns(scenario.warmup);
+        let end_ns = start_ns + ns(scenario.duration);
+        let begin = Begin { origin_ns, window_start_ns: start_ns, subscribers, publishers };
+        self.control.set_begin(begin, end_ns);
+        self.stage = Stage::Warmup { start_ns };
+        self.has_news = true;
+        Ok(start_ns)
+    }
+
+    /// Why there is nobody to measure with, and the cure.
+    fn nobody(&self) -> Failure {
+        let address = self.plan.scenario.target.address;
+        let Some(refusal) = self.control.first_refusal() else {
+            return Failure::unreachable(format!("no connection to {address} stayed open"));
+        };
+        let detail = match refusal.detail.as_str() {
+            "" => String::new(),
+            detail => format!(" \"{detail}\""),
+        };
+        let (code, cure) = (refusal.code, refusal.code.cure());
+        Failure::unreachable(format!(
+            "no connection to {address} could be opened ({code}{detail}): {cure}"
+        ))
+    }
+
+    fn step_warmup(&mut self, now_ns: u64, start_ns: u64) -> u64 {
+        let end_ns = self.control.window_end_ns();
+        if end_ns < start_ns {
+            self.finish();
+            return u64::MAX;
+        }
+        if now_ns < start_ns {
+            return start_ns;
+        }
+        if let Some(costs) = &mut self.costs {
+            costs.window_starts(&self.control);
+        }
+        self.stage = Stage::Measuring { start_ns };
+        self.step_measuring(now_ns, start_ns)
+    }
+
+    fn step_measuring(&mut self, now_ns: u64, start_ns: u64) -> u64 {
+        let is_empty = self.control.each(|report| &report.open).iter().all(|&open| open == 0);
+        if is_empty && self.plan.scenario.connections > 0 {
+            self.end_early(now_ns, Ended::Aborted);
+        }
+        let end_ns = self.control.window_end_ns();
+        if now_ns < end_ns {
+            return end_ns;
+        }
+        if let Some(costs) = &mut self.costs {
+            costs.window_ends(&self.control);
+        }
+        self.measured_ns = end_ns - start_ns;
+        let scenario = &self.plan.scenario;
+        let is_slow = scenario.transport == Transport::Poll && self.ended == Ended::Completed;
+        let polls_ns = if is_slow { ns(scenario.poll_interval).saturating_mul(2) } else { 0 };
+        let until_ns = end_ns.saturating_add(polls_ns.max(DRAIN_NS));
+        self.stage = Stage::Draining { until_ns };
+        until_ns.min(now_ns)
+    }
+
+    /// Whether everything that can come has come.
+    fn is_drained(&self) -> bool {
+        if self.plan.scenario.mode == Mode::Idle || self.ended == Ended::Aborted {
+            return true;
+        }
+        let received = self.control.sum(|report| &report.received_of_window);
+        self.control.all(|report| &report.is_past_window)
+            && self.control.sum(|report| &report.pending) == 0
+            && received >= self.control.deliveries_expected()
+    }
+
+    fn finish(&mut self) {
+        self.control.finish();
+        self.has_news = true;
+        self.stage = Stage::Finished;
+    }
+}
+
+/// A configured time in nanoseconds.
+pub(crate) fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

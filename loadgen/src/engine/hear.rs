@@ -1,0 +1,294 @@
+//! What received bytes mean to one connection.
+//!
+//! Not here: what is done about it, or any socket; the client reads [`Heard`] and acts. Invariant:
+//! nothing a server sends can panic here, and what is held for it is bounded.
+
+use ringwire_protocol::http::{HeadLimits, HeadScanner, Response, parse_response};
+use ringwire_protocol::poll::parse_answer;
+use ringwire_protocol::ws::{Cursor, Event, Inbound, Limits, Role, check_switching};
+use ringwire_protocol::{Position, sse};
+
+use crate::engine::answer::{ANSWER_BYTES_MAX, Answer};
+use crate::engine::chunked::Chunks;
+use crate::engine::error::ErrorCode;
+use crate::engine::ledger::Ledger;
+use crate::engine::member::{Member, Opening, Part, Speech, Stream};
+use crate::engine::payload::PUBLISHER_MASK;
+use crate::engine::plan::Plan;
+use crate::engine::sequence::{Arrival, Tracker};
+use crate::scenario::{Mode, SIZE_BYTES_MAX, Transport};
+
+const WS_LIMITS: Limits = Limits { message_bytes_max: SIZE_BYTES_MAX, empty_fragments_max: 1024 };
+
+/// How far the receiver's clock reading may be behind the sender's: both read the same clock, but
+/// not at the same place of their turns.
+const CLOCK_SLACK_NS: u64 = 1_000_000;
+
+/// The longest line of a refusal that is quoted.
+const QUOTE_BYTES_MAX: usize = 200;
+
+/// What the client has to do after hearing something.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// The subscription, or the upgrade, is there.
+    pub(crate) is_open: bool,
+    /// The connection may have something to say now.
+    pub(crate) is_ready: bool,
+    /// Payloads of pings to be answered, each behind its length.
+    pub(crate) pings: Vec<u8>,
+    /// The peer closed its WebSocket with this code.
+    pub(crate) closed: Option<u16>,
+    /// A publication of the window was accepted.
+    pub(crate) is_accepted: bool,
+    /// For people: why the first answer is a refusal.
+    pub(crate) refusal: Option<String>,
+}
+
+/// One connection listening.
+#[derive(Debug)]
+pub(crate) struct Ear<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) ledger: &'a mut Ledger,
+    /// Those of this connection, by publisher.
+    pub(crate) trackers: &'a mut [Tracker],
+    pub(crate) now_ns: u64,
+    /// `None` before the run begins.
+    pub(crate) origin_ns: Option<u64>,
+    pub(crate) heard: Heard,
+    /// The connection's own figures.
+    number: u32,
+    sent: u64,
+    answered: u64,
+    position: Option<Position>,
+}
+
+impl<'a> Ear<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        ledger: &'a mut Ledger,
+        trackers: &'a mut [Tracker],
+        now_ns: u64,
+        origin_ns: Option<u64>,
+    ) -> Self {
+        Self {
+            plan,
+            ledger,
+            trackers,
+            now_ns,
+            origin_ns,
+            heard: Heard::default(),
+            number: 0,
+            sent: 0,
+            answered: 0,
+            position: None,
+        }
+    }
+
+    /// Takes in all of `bytes` for `member`.
+    pub(crate) fn hear(&mut self, member: &mut Member, bytes: &mut [u8]) -> Result<(), ErrorCode> {
+        self.number = member.number;
+        self.sent = member.sent;
+        self.answered = member.answered;
+        self.position = member.position;
+        let result = self.hear_speech(member, bytes);
+        self.heard.is_ready |= self.answered != member.answered;
+        member.answered = self.answered;
+        member.position = self.position;
+        result
+    }
+
+    fn hear_speech(&mut self, member: &mut Member, bytes: &mut [u8]) -> Result<(), ErrorCode> {
+        match &mut member.speech {
+            Speech::None => Err(ErrorCode::HttpMalformed),
+            Speech::Ws(inbound) => self.hear_ws(inbound, bytes),
+            Speech::Sse(stream) => self.hear_sse(stream, bytes),
+            Speech::Http(reader) => {
+                let Some(answer) = reader.read(bytes, |answer| {
+                    let must_reconnect = !answer.head.keep_alive;
+                    let result = match member.part {
+                        Part::Publisher => self.published(answer, member.is_of_window),
+                        Part::Subscriber => self.polled(answer),
+                    };
+                    (must_reconnect, result)
+                })?
+                else {
+                    return Ok(());
+                };
+                member.is_asking = false;
+                member.is_proven = true;
+                member.must_reconnect = answer.0;
+                self.heard.is_ready = true;
+                answer.1
+            }
+            Speech::Opening(opening) => {
+                opening.bytes.extend_from_slice(bytes);
+                let limits = HeadLimits::default();
+                let Some(end) = opening
+                    .scanner
+                    .find_end(&opening.bytes, &limits)
+                    .map_err(|_| ErrorCode::HttpMalformed)?
+                else {
+                    return Ok(());
+                };
+                let mut rest = opening.bytes.split_off(end);
+                let speech = self.opened(opening, &rest)?;
+                member.speech = speech;
+                self.heard.is_open = true;
+                if rest.is_empty() { Ok(()) } else { self.hear_speech(member, &mut rest) }
+            }
+        }
+    }
+
+    /// The head of the first answer is complete.
+    fn opened(&mut self, opening: &Opening, rest: &[u8]) -> Result<Speech, ErrorCode> {
+        let response = parse_response(&opening.bytes).map_err(|_| ErrorCode::HttpMalformed)?;
+        if self.plan.scenario.transport == Transport::Ws {
+            if response.status != 101 {
+                self.heard.refusal = Some(quote(&response, rest));
+                return Err(ErrorCode::UpgradeStatus(response.status));
+            }
+            let offered = &self.plan.scenario.subprotocols;
+            check_switching(&response, &opening.key, offered).map_err(|bad| {
+                self.heard.refusal = Some(bad.to_string());
+                ErrorCode::UpgradeAnswer
+            })?;
+            return Ok(Speech::Ws(Inbound::new(Role::Client)));
+        }
+        if response.status != 200 {
+            self.heard.refusal = Some(quote(&response, rest));
+            return Err(ErrorCode::HttpStatus(response.status));
+        }
+        let is_stream = response
+            .header("content-type")
+            .and_then(|value| value.get(..17))
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"text/event-stream"));
+        if !is_stream {
+            return Err(ErrorCode::SseContentType);
+        }
+        let chunks = response.is_chunked.then(Chunks::new);
+        let parser = sse::Parser::new(ANSWER_BYTES_MAX);
+        Ok(Speech::Sse(Box::new(Stream { chunks, parser })))
+    }
+
+    fn hear_ws(&mut self, inbound: &mut Inbound, bytes: &mut [u8]) -> Result<(), ErrorCode> {
+        let mut cursor = Cursor::new(bytes);
+        loop {
+            let event = inbound
+                .next(&mut cursor, &WS_LIMITS)
+                .map_err(|violation| ErrorCode::WsViolation(violation.close_code()))?;
+            match event {
+                None => return Ok(()),
+                Some(Event::Message { payload, .. }) => self.message(payload),
+                Some(Event::Ping(payload)) => {
+                    let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
+                    self.heard.pings.push(len);
+                    self.heard.pings.extend_from_slice(&payload[..usize::from(len)]);
+                }
+                Some(Event::Pong(_)) => {}
+                Some(Event::Close(frame)) => {
+                    self.heard.closed = Some(frame.map_or(1005, |frame| frame.code.0));
+                }
+            }
+        }
+    }
+
+    fn hear_sse(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<(), ErrorCode> {
+        let Stream { chunks, parser } = stream;
+        let mut rest = bytes;
+        let Some(chunks) = chunks else { return self.events(parser, rest) };
+        while let Some(data) = chunks.next(&mut rest)? {
+            self.events(parser, data)?;
+        }
+        if chunks.is_done() { Err(ErrorCode::SseEnded) } else { Ok(()) }
+    }
+
+    fn events(&mut self, parser: &mut sse::Parser, mut bytes: &[u8]) -> Result<(), ErrorCode> {
+        while let Some(event) = parser.next(&mut bytes).map_err(|_| ErrorCode::SseMalformed)? {
+            if event.name.is_empty() || event.name == b"message" {
+                self.message(event.data);
+            } else if event.name == sse::RESET.as_bytes() {
+                self.ledger.error(ErrorCode::PositionLost);
+            } else if let Some(payload) = event.binary() {
+                self.message(&payload);
+            }
+        }
+        Ok(())
+    }
+
+    /// A subscriber's poll was answered.
+    fn polled(&mut self, answer: &Answer<'_>) -> Result<(), ErrorCode> {
+        if answer.head.status != 200 {
+            self.heard.refusal = Some(quote(&answer.head, answer.body));
+            return Err(ErrorCode::HttpStatus(answer.head.status));
+        }
+        let told = parse_answer(answer.body).map_err(|bad| {
+            self.heard.refusal = Some(bad.to_string());
+            ErrorCode::PollMalformed
+        })?;
+        if self.position.replace(told.position).is_none() {
+            self.heard.is_open = true;
+        } else if !told.recovered {
+            self.ledger.error(ErrorCode::PositionLost);
+        }
+        for item in &told.items {
+            self.message(&item.payload);
+        }
+        Ok(())
+    }
+
+    /// A publication was answered.
+    fn published(&mut self, answer: &Answer<'_>, is_of_window: bool) -> Result<(), ErrorCode> {
+        self.answered = self.sent;
+        match answer.head.status {
+            200..=299 => self.heard.is_accepted = is_of_window,
+            status => self.ledger.error(ErrorCode::PublishStatus(status)),
+        }
+        Ok(())
+    }
+
+    /// A message arrived, by whatever transport.
+    fn message(&mut self, payload: &[u8]) {
+        let mode = self.plan.scenario.mode;
+        let Some(origin_ns) = self.origin_ns.filter(|_| mode != Mode::Idle) else { return };
+        let stamp = self.plan.format.decode(payload).filter(|stamp| match mode {
+            Mode::Echo => stamp.publisher == self.number & PUBLISHER_MASK,
+            Mode::Fanout | Mode::Idle => (stamp.publisher as usize) < self.trackers.len(),
+        });
+        let Some(stamp) = stamp else {
+            self.ledger.corrupted += 1;
+            // In a closed loop the next message waits for this reply, whatever became of it.
+            self.answered = self.sent.min(self.answered + u64::from(mode == Mode::Echo));
+            return;
+        };
+        let intended_ns = origin_ns + stamp.intended_ns;
+        if intended_ns + stamp.delay_ns > self.now_ns + CLOCK_SLACK_NS {
+            self.ledger.impossible += 1;
+            return;
+        }
+        let index = if mode == Mode::Echo { 0 } else { stamp.publisher as usize };
+        let tracker = &mut self.trackers[index];
+        if mode == Mode::Echo {
+            if tracker.unwrap(stamp.sequence).is_none_or(|sequence| sequence >= self.sent) {
+                self.ledger.impossible += 1;
+                return;
+            }
+        }
+        let (_, arrival) = tracker.arrive(stamp.sequence);
+        if mode == Mode::Echo && arrival != Arrival::Duplicate {
+            self.answered = self.sent.min(self.answered + 1);
+        }
+        self.ledger.received(arrival, intended_ns, stamp.delay_ns, self.now_ns);
+    }
+}
+
+/// Status and first line of a refusal, for people.
+fn quote(response: &Response<'_>, body: &[u8]) -> String {
+    let line = body.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(&line[..line.len().min(QUOTE_BYTES_MAX)]);
+    format!("{} {}", response.status, line.trim()).trim_end().to_owned()
+}
+
+/// An answer's head that is to come, for an upgrade with `key`.
+pub(crate) fn opening(key: String) -> Speech {
+    Speech::Opening(Box::new(Opening { bytes: Vec::new(), scanner: HeadScanner::new(), key }))
+}

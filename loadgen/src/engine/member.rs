@@ -1,0 +1,170 @@
+//! One connection of the run: what it is doing, and what it still has to say.
+//!
+//! Not here: its socket. Invariant: an idle connection is this struct and nothing behind it.
+
+use std::collections::VecDeque;
+
+use ringwire_protocol::Position;
+use ringwire_protocol::http::HeadScanner;
+use ringwire_protocol::sse;
+use ringwire_protocol::ws::Inbound;
+use ringwire_ring::Slot;
+use ringwire_transport::Outbox;
+
+use crate::engine::answer::Reader;
+use crate::engine::chunked::Chunks;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not begun.
+    Waiting,
+    /// TCP is connecting.
+    Connecting,
+    /// The first request is out.
+    Opening,
+    /// Subscribed, or upgraded.
+    Open,
+    /// Over, for whatever reason.
+    Ended,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Subscriber,
+    Publisher,
+}
+
+/// What is spoken, and how far the other side's words have come.
+#[derive(Debug)]
+pub(crate) enum Speech {
+    /// Nothing yet.
+    None,
+    /// The answer's head, of an upgrade or an event stream.
+    Opening(Box<Opening>),
+    Ws(Inbound),
+    Sse(Box<Stream>),
+    Http(Reader),
+}
+
+/// An answer's head on its way.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) scanner: HeadScanner,
+    /// The upgrade's key.
+    pub(crate) key: String,
+}
+
+/// An event stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) chunks: Option<Chunks>,
+    pub(crate) parser: sse::Parser,
+}
+
+/// A message that could not be sent when it was due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Late {
+    pub(crate) intended_ns: u64,
+    pub(crate) picked_up_ns: u64,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) slot: Option<Slot>,
+    pub(crate) channel: u32,
+    /// Its number among the connections (or publishers) of all threads: what its payloads name.
+    pub(crate) number: u32,
+    pub(crate) phase: Phase,
+    pub(crate) part: Part,
+    /// It was open once: from then on its end is a loss, and before a refusal.
+    pub(crate) was_open: bool,
+    /// A request is out whose answer is not there.
+    pub(crate) is_asking: bool,
+    /// It is on the list of those that may have something to say.
+    pub(crate) is_ready: bool,
+    /// The answer under way is the last of its connection.
+    pub(crate) must_reconnect: bool,
+    /// This connection has answered before, so that its end may be that of keep-alive.
+    pub(crate) is_proven: bool,
+    /// The publication under way is one of the window's.
+    pub(crate) is_of_window: bool,
+    pub(crate) speech: Speech,
+    /// Bytes that the socket did not take; `Some` exactly while a waiting send is under way.
+    pub(crate) outbox: Option<Box<Outbox>>,
+    pub(crate) late: Option<Box<VecDeque<Late>>>,
+    /// Messages sent and answered.
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    /// What it has read of its channel.
+    pub(crate) position: Option<Position>,
+    /// When the connection was begun.
+    pub(crate) since_ns: u64,
+    /// The last batch that has a send of this connection.
+    pub(crate) batch: u64,
+}
+
+const _: () = assert!(size_of::<Member>() <= 160, "an idle connection has this and a slot");
+
+impl Member {
+    pub(crate) fn new(part: Part, number: u32, channel: u32) -> Self {
+        Self {
+            slot: None,
+            channel,
+            number,
+            phase: Phase::Waiting,
+            part,
+            was_open: false,
+            is_asking: false,
+            is_ready: false,
+            must_reconnect: false,
+            is_proven: false,
+            is_of_window: false,
+            speech: Speech::None,
+            outbox: None,
+            late: None,
+            sent: 0,
+            answered: 0,
+            position: None,
+            since_ns: 0,
+            batch: 0,
+        }
+    }
+
+    /// Whether it is being opened for the first time.
+    pub(crate) fn is_opening(&self) -> bool {
+        !self.was_open && matches!(self.phase, Phase::Connecting | Phase::Opening)
+    }
+
+    /// Messages sent and not answered.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.sent - self.answered
+    }
+
+    /// Messages picked up and not sent.
+    pub(crate) fn late_count(&self) -> u64 {
+        self.late.as_ref().map_or(0, |late| late.len() as u64)
+    }
+
+    /// Whether a message could be sent now.
+    pub(crate) fn may_send(&self, in_flight_max: u64) -> bool {
+        self.phase == Phase::Open && self.outbox.is_none() && self.outstanding() < in_flight_max
+    }
+
+    pub(crate) fn postpone(&mut self, late: Late) {
+        self.late.get_or_insert_default().push_back(late);
+    }
+
+    /// The next message that is late; the list is given back when empty.
+    pub(crate) fn take_late(&mut self) -> Option<Late> {
+        let late = self.late.as_mut()?;
+        let first = late.pop_front();
+        if late.is_empty() {
+            self.late = None;
+        }
+        first
+    }
+}

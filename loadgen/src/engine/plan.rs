@@ -1,0 +1,225 @@
+//! What a run says, prepared once: requests and frames with holes for what changes.
+//!
+//! Not here: when anything is said. Invariant: immutable and shared by all threads; filling a hole
+//! allocates nothing.
+
+use ringwire_protocol::http::encode_request;
+use ringwire_protocol::ws::{HEADER_BYTES_MAX, Opcode, encode_header, frame_len, mask};
+
+use crate::engine::payload::{Format, STAMP_BYTES, Stamp};
+use crate::scenario::{Mode, Scenario, Transport};
+
+/// How long a long poll asks the server to wait.
+const WAIT: &str = "&wait=25";
+
+/// The requests of one channel.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// Path and query to subscribe at.
+    pub(crate) path: String,
+    /// The whole first request of a subscriber; empty over WebSocket.
+    pub(crate) subscribe: Box<[u8]>,
+    /// A later poll up to where the position goes, and from there on.
+    pub(crate) poll_head: Box<[u8]>,
+    pub(crate) poll_tail: Box<[u8]>,
+    /// A publication up to its payload.
+    publish_head: Box<[u8]>,
+}
+
+/// What a run says.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) scenario: Scenario,
+    pub(crate) format: Format,
+    pub(crate) channels: Box<[Channel]>,
+    /// Messages one connection may have without a reply.
+    pub(crate) in_flight_max: u64,
+}
+
+impl Plan {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let format = Format::new(scenario.size_bytes, scenario.seed);
+        let channel = |number| Channel::new(scenario, number, format.size_bytes());
+        let count = if scenario.mode == Mode::Echo { 1 } else { scenario.channels };
+        let channels = (0..count).map(channel).collect();
+        let in_flight_max = match (scenario.mode, scenario.in_flight, scenario.rate_per_s) {
+            (Mode::Fanout, _, _) | (_, None, None) => 1,
+            (_, Some(in_flight), _) => u64::from(in_flight),
+            (_, None, Some(_)) => u64::MAX,
+        };
+        Self { scenario: scenario.clone(), format, channels, in_flight_max }
+    }
+
+    pub(crate) fn is_open_loop(&self) -> bool {
+        self.scenario.rate_per_s.is_some()
+    }
+
+    /// Publishers on top of the connections.
+    pub(crate) fn publishers(&self) -> u32 {
+        if self.scenario.mode == Mode::Fanout { self.scenario.publishers } else { 0 }
+    }
+
+    /// Trackers that one connection needs: one per publisher that it may hear.
+    pub(crate) fn trackers_per_connection(&self) -> usize {
+        match self.scenario.mode {
+            Mode::Echo => 1,
+            Mode::Fanout => self.scenario.publishers as usize,
+            Mode::Idle => 0,
+        }
+    }
+
+    /// Bytes of one echo frame.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        frame_len(self.format.size_bytes(), true)
+    }
+
+    /// Writes an echo frame to the start of `out`; its bytes.
+    pub(crate) fn write_frame(&self, out: &mut [u8], stamp: Stamp, key: [u8; 4]) -> usize {
+        let size = self.format.size_bytes();
+        let mut header = [0; HEADER_BYTES_MAX];
+        let header_bytes = encode_header(&mut header, Opcode::Text, true, size, Some(key));
+        out[..header_bytes].copy_from_slice(&header[..header_bytes]);
+        let payload = &mut out[header_bytes..header_bytes + size];
+        self.write_payload(payload, stamp);
+        mask(payload, key, 0);
+        header_bytes + size
+    }
+
+    /// Bytes of one publication to `channel`.
+    pub(crate) fn publication_bytes(&self, channel: usize) -> usize {
+        self.channels[channel].publish_head.len() + self.format.size_bytes()
+    }
+
+    /// Writes a publication to the start of `out`; its bytes.
+    pub(crate) fn write_publication(&self, out: &mut [u8], channel: usize, stamp: Stamp) -> usize {
+        let head = &self.channels[channel].publish_head;
+        let len = head.len() + self.format.size_bytes();
+        out[..head.len()].copy_from_slice(head);
+        self.write_payload(&mut out[head.len()..len], stamp);
+        len
+    }
+
+    fn write_payload(&self, payload: &mut [u8], stamp: Stamp) {
+        stamp.encode(payload);
+        payload[STAMP_BYTES..].copy_from_slice(self.format.padding());
+    }
+}
+
+impl Channel {
+    fn new(scenario: &Scenario, number: u32, size_bytes: usize) -> Self {
+        let (bare, query) = match scenario.target.path.split_once('?') {
+            Some((bare, query)) => (bare, Some(query)),
+            None => (scenario.target.path.as_str(), None),
+        };
+        let bare = if scenario.channels > 1 { format!("{bare}-{number}") } else { bare.to_owned() };
+        let path = query.map_or_else(|| bare.clone(), |query| format!("{bare}?{query}"));
+        let accept = match scenario.transport {
+            Transport::Sse => "text/event-stream",
+            Transport::Ws | Transport::LongPoll | Transport::Poll => "application/json",
+        };
+        let get = |target: &str| request(scenario, "GET", target, &[("Accept", accept)], b"");
+        let subscribe = match scenario.transport {
+            Transport::Ws => Vec::new(),
+            Transport::Sse | Transport::LongPoll | Transport::Poll => get(&path),
+        };
+        let since = format!("{path}{}since=", if query.is_some() { '&' } else { '?' });
+        let wait = if scenario.transport == Transport::LongPoll { WAIT } else { "" };
+        let mut poll_head = get(&format!("{since}{wait}"));
+        let poll_tail = poll_head.split_off("GET ".len() + since.len());
+        let mut publish_head = request(
+            scenario,
+            "POST",
+            &bare,
+            &[("Content-Type", "text/plain")],
+            &vec![0; size_bytes],
+        );
+        publish_head.truncate(publish_head.len() - size_bytes);
+        Self {
+            path,
+            subscribe: subscribe.into(),
+            poll_head: poll_head.into(),
+            poll_tail: poll_tail.into(),
+            publish_head: publish_head.into(),
+        }
+    }
+}
+
+fn request(
+    scenario: &Scenario,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
+    let own = scenario.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers: Vec<_> = headers.iter().copied().chain(own).collect();
+    let mut out = Vec::new();
+    encode_request(&mut out, method, &scenario.target.host, target, &headers, body);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Plan;
+    use crate::engine::payload::Stamp;
+    use crate::scenario::{EngineChoice, Mode, Scenario, Target, Transport};
+
+    fn scenario(transport: Transport, path: &str, channels: u32) -> Scenario {
+        Scenario {
+            target: Target {
+                address: "127.0.0.1:80".parse().unwrap(),
+                host: "h".into(),
+                path: path.into(),
+            },
+            transport,
+            mode: Mode::Fanout,
+            connections: 1,
+            duration: Duration::from_secs(1),
+            warmup: Duration::ZERO,
+            rate_per_s: None,
+            in_flight: None,
+            connect_rate_per_s: None,
+            threads: 1,
+            cpus: vec![],
+            size_bytes: 20,
+            publishers: 1,
+            channels,
+            poll_interval: Duration::from_secs(1),
+            seed: 0,
+            headers: vec![("X-A".into(), "b".into())],
+            subprotocols: vec![],
+            engine: EngineChoice::Auto,
+            server_pid: None,
+        }
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_long_poll_has_its_hole_where_the_position_goes() {
+        let plan = Plan::new(&scenario(Transport::LongPoll, "/channels/a?x=1", 1));
+        let channel = &plan.channels[0];
+        assert!(text(&channel.subscribe).starts_with("GET /channels/a?x=1 HTTP/1.1\r\n"));
+        assert_eq!(text(&channel.poll_head), "GET /channels/a?x=1&since=");
+        assert!(text(&channel.poll_tail).starts_with("&wait=25 HTTP/1.1\r\nHost: h\r\n"));
+        assert!(text(&channel.poll_tail).ends_with("X-A: b\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_publication_goes_to_the_bare_path_with_the_payloads_length() {
+        let plan = Plan::new(&scenario(Transport::Sse, "/channels/a?since=0", 3));
+        let mut out = [0; 512];
+        let stamp = Stamp { publisher: 0, sequence: 0, intended_ns: 0, delay_ns: 0 };
+        let len = plan.write_publication(&mut out, 2, stamp);
+        assert_eq!(len, plan.publication_bytes(2));
+        let told = text(&out[..len]);
+        assert!(told.starts_with("POST /channels/a-2 HTTP/1.1\r\n"), "{told}");
+        assert!(told.contains("\r\nContent-Length: 20\r\n"));
+        assert!(told.ends_with("\r\n\r\n--------------------"));
+        assert!(text(&plan.channels[0].subscribe).contains("Accept: text/event-stream\r\n"));
+    }
+}

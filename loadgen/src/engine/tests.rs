@@ -1,0 +1,4 @@
+//! Whole runs of the engine against servers made here.
+
+mod live;
+mod server;
