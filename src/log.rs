@@ -4,12 +4,11 @@
 //! never writes; what does not fit, or repeats too often, is dropped and counted. What reaches the
 //! output holds no control character but the newline that ends each line.
 
-use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 mod limit;
@@ -87,15 +86,16 @@ impl LostLines {
     }
 }
 
-/// Says things. Each thread has its own, by `clone` or [`Logger::for_worker`].
+/// Says things. Best each thread has its own, by `clone` or [`Logger::for_worker`]: a logger that
+/// is shared shares its limit on identical lines.
 #[derive(Debug)]
 pub struct Logger {
     level: Option<Level>,
     worker: Option<usize>,
     queue: SyncSender<Record>,
     lost: Arc<Lost>,
-    now_ns: Cell<u64>,
-    limiter: RefCell<Limiter>,
+    now_ns: AtomicU64,
+    limiter: Mutex<Limiter>,
 }
 
 impl Clone for Logger {
@@ -105,8 +105,8 @@ impl Clone for Logger {
             worker: self.worker,
             queue: self.queue.clone(),
             lost: Arc::clone(&self.lost),
-            now_ns: self.now_ns.clone(),
-            limiter: RefCell::new(Limiter::new()),
+            now_ns: AtomicU64::new(self.now_ns.load(Ordering::Relaxed)),
+            limiter: Mutex::new(Limiter::new()),
         }
     }
 }
@@ -121,8 +121,8 @@ pub fn channel(level: Level, format: Format) -> (Logger, Writer) {
         worker: None,
         queue: sender,
         lost: Arc::clone(&lost),
-        now_ns: Cell::new(0),
-        limiter: RefCell::new(Limiter::new()),
+        now_ns: AtomicU64::new(0),
+        limiter: Mutex::new(Limiter::new()),
     };
     let writer = Writer {
         queue: receiver,
@@ -155,7 +155,7 @@ impl Logger {
     /// by it; the logger reads no clock itself. A worker tells it once a turn, at the price of one
     /// store.
     pub fn tick(&self, now_ns: u64) {
-        self.now_ns.set(now_ns);
+        self.now_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// Whether a line of `level` would be written at all.
@@ -190,7 +190,7 @@ impl Logger {
             return;
         }
         let message = line::bounded(message);
-        if !self.limiter.borrow_mut().allows(self.now_ns.get(), &message) {
+        if !self.is_allowed(&message) {
             self.lost.repeated.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -198,6 +198,12 @@ impl Logger {
         if self.queue.try_send(record).is_err() {
             self.lost.queue_full.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn is_allowed(&self, message: &str) -> bool {
+        // Nobody waits for a line: while another thread asks the same, the answer is yes.
+        let Ok(mut limiter) = self.limiter.try_lock() else { return true };
+        limiter.allows(self.now_ns.load(Ordering::Relaxed), message)
     }
 
     /// The count of lines lost by all loggers of this queue.
