@@ -169,7 +169,7 @@ fn exchange(seed: u64, faults: Faults) -> (u64, Figures, Vec<Link>) {
 
 #[test]
 fn every_byte_comes_back_in_order_under_all_faults_but_resets() {
-    each_seed(20, |seed| {
+    each_seed(10, |seed| {
         let (_, figures, links) = exchange(seed, Faults::lossless());
         let counts = [
             figures.buffers_exhausted,
@@ -189,7 +189,7 @@ fn every_byte_comes_back_in_order_under_all_faults_but_resets() {
 #[test]
 fn under_resets_what_comes_back_is_a_prefix_and_no_slot_leaks() {
     let mut failed = 0;
-    each_seed(20, |seed| {
+    each_seed(10, |seed| {
         for link in exchange(seed, Faults::all()).2 {
             let message = message(link.name);
             assert!(message.starts_with(&link.received), "of connection {}", link.name);
@@ -221,7 +221,7 @@ fn without_faults_everything_goes_whole() {
 
 #[test]
 fn a_waiting_send_takes_any_size_as_the_reader_makes_room() {
-    each_seed(20, |seed| {
+    each_seed(10, |seed| {
         let options = SimOptions { faults: Faults::lossless(), ..SimOptions::default() };
         let sim = Sim::new(seed, SimOptions { socket_bytes: 1000, ..options });
         let mut driver = sim.driver(DriverOptions::default());
