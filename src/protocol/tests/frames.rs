@@ -116,7 +116,17 @@ impl Writer<'_> {
     }
 
     fn text(&mut self, len: usize) -> Vec<u8> {
-        let letters = ['a', '\u{7F}', '\u{80}', 'ß', '\u{7FF}', '€', '\u{D7FF}', '𐀀', '\u{10FFFF}'];
+        let letters = [
+            'a',
+            '\u{7F}',
+            '\u{80}',
+            '\u{DF}',
+            '\u{7FF}',
+            '\u{20AC}',
+            '\u{D7FF}',
+            '\u{10000}',
+            '\u{10FFFF}',
+        ];
         let mut text = String::new();
         while text.len() < len {
             text.push(self.random.pick(&letters));
@@ -164,9 +174,9 @@ impl Writer<'_> {
         let key = self.key();
         let mut out = [0; 131];
         let code = self.random.pick(&[1000, 1001, 1011, 1012, 3000, 4999, 1005]);
-        let len = encode_close(&mut out, code, "so löng", key);
+        let len = encode_close(&mut out, code, "so l\u{F6}ng", key);
         self.stream.extend_from_slice(&out[..len]);
-        let expected = (code != 1005).then(|| (code, "so löng".to_string()));
+        let expected = (code != 1005).then(|| (code, "so l\u{F6}ng".to_string()));
         self.expected.push(Seen::Close(expected));
         // Nothing follows a Close, whatever comes.
         self.frame(Opcode::Ping, true, b"late");

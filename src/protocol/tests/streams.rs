@@ -34,7 +34,7 @@ fn payloads(random: &mut Random) -> Vec<Vec<u8>> {
         b"\"",
         b"\\",
         b"</script>",
-        "é€𐀀\u{2028}".as_bytes(),
+        "\u{E9}\u{20AC}\u{10000}\u{2028}".as_bytes(),
         b"\xFF",
         b"\x7F",
         b"a",
@@ -192,17 +192,26 @@ fn json_on_the_wire() {
 
 #[test]
 fn answers_that_are_none_are_refused() {
+    let answer = |epoch: &str, offset: &str, items: &str| {
+        format!(r#"{{"epoch":"{epoch}","offset":{offset},"recovered":true,"items":[{items}]}}"#)
+    };
+    let epoch = "000000000000feed";
+    let good = answer(epoch, "1", r#"{"offset":1,"data":"a"}"#);
+    assert!(parse_answer(good.as_bytes()).is_ok());
     for bad in [
-        "",
-        "[]",
-        "{}",
-        r#"{"epoch":"x","offset":1,"recovered":true,"items":[]}"#,
-        r#"{"epoch":"000000000000feed","offset":-1,"recovered":true,"items":[]}"#,
-        r#"{"epoch":"000000000000feed","offset":1,"items":[]}"#,
-        r#"{"epoch":"000000000000feed","offset":1,"recovered":true,"items":[{"offset":1}]}"#,
-        r#"{"epoch":"000000000000feed","offset":1,"recovered":true,"items":["#,
-        r#"{"epoch":"000000000000feed","offset":1,"recovered":true,"items":[{"offset":1,"data_base64":"!"}]}"#,
-        r#"{"epoch":"000000000000feed","offset":1,"recovered":true,"items":[{"offset":1,"data":"a","data_base64":""}]}"#,
+        String::new(),
+        "[]".to_string(),
+        "{}".to_string(),
+        good.replace(r#""recovered":true,"#, ""),
+        good[..good.len() - 1].to_string(),
+        [&good[..], "x"].concat(),
+        answer("x", "1", ""),
+        answer(epoch, "-1", ""),
+        answer(epoch, "18446744073709551616", ""),
+        answer(epoch, "1", r#"{"offset":1}"#),
+        answer(epoch, "1", r#"{"data":"a"}"#),
+        answer(epoch, "1", r#"{"offset":1,"data_base64":"!"}"#),
+        answer(epoch, "1", r#"{"offset":1,"data":"a","data_base64":""}"#),
     ] {
         assert!(parse_answer(bad.as_bytes()).is_err(), "{bad}");
     }

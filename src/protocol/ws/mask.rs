@@ -3,7 +3,9 @@
 //! Whole words in a loop that the compiler vectorises; long payloads go through `pulp`, which
 //! picks the widest vectors of the processor it runs on. The obvious byte loop is the oracle.
 
-/// From this many bytes on the call into wider vectors is cheaper than what it saves.
+/// From this many bytes on wider vectors pay for the call into them. Measured with AVX2 against
+/// what the compiler makes of the words alone: up to 512 B equal within 0.4 ns, 700 B 11.8 ns
+/// against 13.5, 4 KiB 32 against 55, 16 KiB 134 against 304.
 const DISPATCH_BYTES_MIN: usize = 512;
 
 /// XORs `payload` with `key`, in place; the same call undoes it.

@@ -16,8 +16,10 @@
 
 use std::mem;
 
+use super::cursor::{Cursor, take_whole};
 use super::frame::{HEADER_BYTES_MAX, Header, Opcode};
-use super::{CloseFrame, Role, Utf8Stream, Violation, mask};
+use super::partial::{OpenFrame, OpenMessage, Partial};
+use super::{CloseFrame, Role, Violation, mask};
 
 /// What kind of message it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +31,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of message whose first frame has this opcode.
+    pub(super) fn of(opcode: Opcode) -> Self {
+        if opcode == Opcode::Text { Self::Text } else { Self::Binary }
+    }
+
     /// The opcode of a message's first frame.
     #[must_use]
     pub const fn opcode(self) -> Opcode {
@@ -46,37 +53,6 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Fragments of one message that carry nothing and do not end it; more is 1008.
     pub empty_fragments_max: u32,
-}
-
-/// Received bytes, consumed from the front.
-#[derive(Debug)]
-pub struct Cursor<'b> {
-    bytes: &'b mut [u8],
-}
-
-impl<'b> Cursor<'b> {
-    /// All of these bytes.
-    #[inline]
-    #[must_use]
-    pub const fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes }
-    }
-
-    /// How many bytes have not been consumed.
-    #[inline]
-    #[must_use]
-    pub const fn remaining(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Consumes the first `len` bytes, or all if there are fewer.
-    #[inline]
-    fn take(&mut self, len: usize) -> &'b mut [u8] {
-        let bytes = mem::take(&mut self.bytes);
-        let (taken, rest) = bytes.split_at_mut(len.min(bytes.len()));
-        self.bytes = rest;
-        taken
-    }
 }
 
 /// What arrived.
@@ -107,67 +83,6 @@ pub struct Inbound {
 }
 
 const _: () = assert!(size_of::<Inbound>() <= 16, "every connection has one");
-
-/// What an unfinished frame or message needs.
-#[derive(Debug, Default)]
-struct Partial {
-    /// The start of a header that the bytes ended in.
-    header: Piece<HEADER_BYTES_MAX>,
-    /// The frame whose payload has not all arrived.
-    frame: Option<OpenFrame>,
-    /// The payload so far, if that frame is a control frame.
-    control: Piece<125>,
-    /// The message that is open.
-    message: Option<OpenMessage>,
-    /// A gathered message that has been handed out; it goes at the next call.
-    spent: Vec<u8>,
-}
-
-impl Partial {
-    fn is_at_boundary(&self) -> bool {
-        self.header.len == 0 && self.frame.is_none() && self.message.is_none()
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct OpenFrame {
-    header: Header,
-    received: u64,
-}
-
-#[derive(Debug)]
-struct OpenMessage {
-    kind: Kind,
-    bytes: Vec<u8>,
-    utf8: Utf8Stream,
-    empty_fragments: u32,
-}
-
-/// A few bytes in place.
-#[derive(Debug)]
-struct Piece<const N: usize> {
-    bytes: [u8; N],
-    len: u8,
-}
-
-impl<const N: usize> Default for Piece<N> {
-    fn default() -> Self {
-        Self { bytes: [0; N], len: 0 }
-    }
-}
-
-impl<const N: usize> Piece<N> {
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.bytes[usize::from(self.len)] = byte;
-            self.len += 1;
-        }
-    }
-}
 
 /// What the bytes amount to, before it is borrowed for the caller.
 enum Step<'b> {
@@ -369,7 +284,7 @@ impl Inbound {
         }
         let is_unfragmented = header.fin && header.opcode != Opcode::Continuation;
         if is_unfragmented && piece.len() as u64 == header.payload_len {
-            let kind = kind_of(header.opcode);
+            let kind = Kind::of(header.opcode);
             if kind == Kind::Text && simdutf8::basic::from_utf8(piece).is_err() {
                 return Err(Violation::TextNotUtf8);
             }
@@ -427,88 +342,10 @@ impl Inbound {
     }
 }
 
-impl OpenFrame {
-    /// Where in the key the next byte of payload is.
-    #[expect(clippy::cast_possible_truncation, reason = "only the remainder by four counts")]
-    const fn phase(self) -> usize {
-        self.received as usize
-    }
-}
-
-impl OpenMessage {
-    fn new(opcode: Opcode) -> Self {
-        let kind = kind_of(opcode);
-        Self { kind, bytes: Vec::new(), utf8: Utf8Stream::new(), empty_fragments: 0 }
-    }
-
-    /// Adds a piece of a frame of which `left` bytes, this piece among them, had not arrived.
-    fn append(&mut self, piece: &[u8], left: u64, limits: &Limits) -> Result<(), Violation> {
-        if self.kind == Kind::Text {
-            //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
-            //# When an endpoint is to interpret a byte stream as UTF-8 but finds
-            //# that the byte stream is not, in fact, a valid UTF-8 stream, that
-            //# endpoint MUST _Fail the WebSocket Connection_.
-            self.utf8.push(piece).map_err(|_| Violation::TextNotUtf8)?;
-        }
-        let needed = self.bytes.len() + piece.len();
-        if needed > self.bytes.capacity() {
-            // Doubling what arrived, but not beyond what may still come in this frame.
-            let announced =
-                self.bytes.len().saturating_add(usize::try_from(left).unwrap_or(needed));
-            let doubled = (2 * needed).min(limits.message_bytes_max).min(announced).max(needed);
-            self.bytes.reserve_exact(doubled - self.bytes.len());
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(())
-    }
-}
-
-fn kind_of(opcode: Opcode) -> Kind {
-    if opcode == Opcode::Text { Kind::Text } else { Kind::Binary }
-}
-
 fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Option<Event<'_>>, Violation> {
     Ok(Some(match opcode {
         Opcode::Ping => Event::Ping(payload),
         Opcode::Pong => Event::Pong(payload),
         _ => Event::Close(CloseFrame::parse(payload)?),
     }))
-}
-
-/// The common case: a whole unfragmented message of less than 64 KiB at the front of the bytes.
-/// Whatever else is there, a violation too, gives `None` and is looked at step by step.
-#[inline]
-fn take_whole<'b>(
-    cursor: &mut Cursor<'b>,
-    role: Role,
-    limits: &Limits,
-) -> Option<(Kind, &'b mut [u8])> {
-    let [first, second, rest @ ..] = &*cursor.bytes else { return None };
-    let kind = match *first {
-        0x81 => Kind::Text,
-        0x82 => Kind::Binary,
-        _ => return None,
-    };
-    let (mask_bit, key_len) = match role {
-        Role::Server => (0x80, 4),
-        Role::Client => (0, 0),
-    };
-    // The wrong mask bit makes this 128 or more, which is no length.
-    let (payload_len, key_at) = match second ^ mask_bit {
-        short @ 0..126 => (usize::from(short), 2),
-        126 => match u16::from_be_bytes(*rest.first_chunk::<2>()?) {
-            0..126 => return None,
-            long => (usize::from(long), 4),
-        },
-        _ => return None,
-    };
-    let frame_len = key_at + key_len + payload_len;
-    if cursor.bytes.len() < frame_len || payload_len > limits.message_bytes_max {
-        return None;
-    }
-    let (header, payload) = cursor.take(frame_len).split_at_mut(key_at + key_len);
-    if let (Role::Server, Some(&key)) = (role, header.last_chunk::<4>()) {
-        mask(payload, key, 0);
-    }
-    Some((kind, payload))
 }

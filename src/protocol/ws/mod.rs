@@ -5,18 +5,21 @@
 //! allow one reserved bit in the frame header and a stage between message and event.
 
 mod close;
+mod cursor;
 mod frame;
 mod mask;
 mod message;
+mod partial;
 mod state;
 mod upgrade;
 mod utf8;
 mod violation;
 
 pub use close::{CLOSE_PAYLOAD_BYTES_MAX, CloseCode, CloseFrame, encode_close};
+pub use cursor::Cursor;
 pub use frame::{HEADER_BYTES_MAX, Opcode, encode_frame, encode_header, frame_len};
 pub use mask::mask;
-pub use message::{Cursor, Event, Inbound, Kind, Limits};
+pub use message::{Event, Inbound, Kind, Limits};
 pub use state::{Answer, End, Life, State};
 pub use upgrade::{
     Upgrade, accept_key, check_switching, check_upgrade, choose_subprotocol, client_key,
