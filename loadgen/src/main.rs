@@ -1,2 +1,202 @@
-//! ringwire.
-fn main() {}
+//! `loadgen`: flags in, measurement by the engine, verdict, text, JSON and exit code out.
+//!
+//! Exit codes: 0 done, 1 else, 2 usage, 96 invalid run, 104 impossible plan, 105 interrupted,
+//! 107 server not reached. An interrupted run says so even if it is invalid too.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod compare;
+mod doctor;
+mod machine;
+mod report;
+mod result;
+#[cfg(test)]
+mod samples;
+mod summary;
+#[cfg(test)]
+#[path = "../tests/schema/validator.rs"]
+mod validator;
+mod verdict;
+
+use clap::Parser;
+use loadgen::outcome::Failure;
+use loadgen::scenario::Scenario;
+use ringwire_ring::Signals;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::cli::{Cli, Command, CompareFlags, OutputFlags, RunFlags};
+use crate::doctor::Facts;
+use crate::machine::Machine;
+use crate::report::number::Style;
+use crate::report::progress::{Line, Surface};
+use crate::result::{Document, Ended, SCHEMA};
+use crate::verdict::{Evidence, State, Verdict};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Signals this close together are the same wish to stop.
+const SAME_WISH: Duration = Duration::from_millis(300);
+const EXIT_OTHER: u8 = 1;
+const EXIT_INVALID: u8 = 96;
+const EXIT_INTERRUPTED: u8 = 105;
+const EXIT_UNREACHABLE: u8 = 107;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signal(Arc::clone(&stop));
+    let done = match &cli.command {
+        Command::Run(flags) => run(flags, &stop),
+        Command::Compare(flags) => compare(flags, &stop),
+        Command::Doctor => {
+            print(&doctor::text(&doctor::findings(&Facts::read(), style())));
+            Ok(0)
+        }
+    };
+    let code = done.unwrap_or_else(|failure| {
+        eprintln!("loadgen: {failure}");
+        if stop.load(Ordering::Relaxed) { EXIT_INTERRUPTED } else { failure.code }
+    });
+    ExitCode::from(code)
+}
+
+/// The first signal ends the measurement, which is then reported; the second ends the program.
+fn stop_on_signal(stop: Arc<AtomicBool>) {
+    let signals = Signals::block();
+    std::thread::spawn(move || {
+        let _first = signals.wait(None);
+        stop.store(true, Ordering::Relaxed);
+        // Tools that stop a program tell its process and its group: that is one wish, not two.
+        while signals.wait(Some(SAME_WISH)).is_some() {}
+        let _second = signals.wait(None);
+        compare::server::kill_running();
+        std::process::exit(i32::from(EXIT_INTERRUPTED));
+    });
+}
+
+fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
+    check_outputs(&flags.output)?;
+    let scenario = cli::plan::run(flags)?;
+    fit(&scenario)?;
+    let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
+    let outcome = loadgen::engine::run(&scenario, &Line::of_run(surface), stop);
+    surface.clear();
+    let outcome = outcome?;
+    let verdict = verdict::judge(&Evidence::of(scenario.rate_per_s.is_some(), &outcome));
+    let mut document = document(flags.load.seed, summary::ended(outcome.ended), verdict);
+    document.runs.push(summary::run(&scenario, &outcome));
+    print(&report::run::text(&document, style(), flags.output.quiet));
+    finish(&document, &flags.output)
+}
+
+fn compare(flags: &CompareFlags, stop: &AtomicBool) -> Result<u8, Failure> {
+    check_outputs(&flags.output)?;
+    let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
+    let unique = format!("{:x}-{}", machine::started_unix_s(), std::process::id());
+    let comparison = compare::run(flags, surface, stop, &unique)?;
+    let ended = if comparison.is_interrupted { Ended::Interrupted } else { Ended::Completed };
+    let nobody = compare::rows::nobody(&comparison);
+    let mut document = document(flags.load.seed, ended, compare::rows::verdict(&comparison));
+    document.runs = compare::rows::rows(&comparison, flags.rate, nobody.as_ref());
+    document.publish_to_nobody = nobody;
+    print(&report::comparison::text(&document, style(), flags.output.quiet));
+    finish(&document, &flags.output)
+}
+
+/// Refuses what this machine cannot open, and says all that it limits.
+fn fit(scenario: &Scenario) -> Result<(), Failure> {
+    let facts = Facts::read();
+    cli::plan::fit(scenario, &facts).inspect_err(|_| {
+        eprint!("{}", doctor::text(&doctor::findings(&facts, style())));
+    })
+}
+
+/// Better now than after minutes of measuring.
+fn check_outputs(output: &OutputFlags) -> Result<(), Failure> {
+    for path in &output.out {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if !folder.unwrap_or_else(|| Path::new(".")).is_dir() || path.is_dir() {
+            let path = path.display();
+            let line = format!("--out json={path}: not a file in a directory that exists");
+            return Err(Failure::configuration(line));
+        }
+    }
+    Ok(())
+}
+
+fn document(seed: u64, ended: Ended, verdict: Verdict) -> Document {
+    Document {
+        schema: SCHEMA.to_owned(),
+        command: result::command_line(std::env::args()),
+        commit: option_env!("RINGWIRE_COMMIT").map(str::to_owned),
+        seed,
+        started_at: result::utc(machine::started_unix_s()),
+        ended,
+        verdict,
+        machine: Machine::read(),
+        runs: Vec::new(),
+        publish_to_nobody: None,
+    }
+}
+
+/// Writes what was asked for, and the exit code.
+fn finish(document: &Document, output: &OutputFlags) -> Result<u8, Failure> {
+    let mut code = exit_code(document.ended, document.verdict.state);
+    for path in &output.out {
+        if let Err(error) = result::write_atomically(path, document) {
+            eprintln!("loadgen: {} was not written: {error}", path.display());
+            code = if code == EXIT_INTERRUPTED { code } else { EXIT_OTHER };
+        }
+    }
+    Ok(code)
+}
+
+/// Interrupted before invalid, invalid before all that is said about the server.
+const fn exit_code(ended: Ended, state: State) -> u8 {
+    match (ended, state) {
+        (Ended::Interrupted, _) => EXIT_INTERRUPTED,
+        (_, State::Invalid) => EXIT_INVALID,
+        (Ended::Aborted, _) => EXIT_UNREACHABLE,
+        (Ended::Completed, State::Valid | State::Suspect) => 0,
+    }
+}
+
+fn style() -> Style {
+    Style::of_locale(|name| std::env::var(name).ok())
+}
+
+/// To stdout; whoever closed it does not want the rest.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes());
+    let _ = stdout.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupted_comes_before_invalid_before_the_rest() {
+        let table = [
+            (Ended::Completed, State::Valid, 0),
+            (Ended::Completed, State::Suspect, 0),
+            (Ended::Completed, State::Invalid, EXIT_INVALID),
+            (Ended::Aborted, State::Valid, EXIT_UNREACHABLE),
+            (Ended::Aborted, State::Invalid, EXIT_INVALID),
+            (Ended::Interrupted, State::Valid, EXIT_INTERRUPTED),
+            (Ended::Interrupted, State::Invalid, EXIT_INTERRUPTED),
+        ];
+        for (ended, state, expected) in table {
+            assert_eq!(exit_code(ended, state), expected, "{ended:?} {state:?}");
+        }
+        assert_eq!(Failure::unreachable("").code, EXIT_UNREACHABLE);
+    }
+}

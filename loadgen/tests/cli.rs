@@ -1,0 +1,214 @@
+//! The program as its users meet it: exit codes, one line of reason, a result that keeps to its
+//! schema, and a measurement of a small echo server that lives in this file.
+#![expect(clippy::tests_outside_test_module, reason = "a test target of its own")]
+
+#[path = "schema/validator.rs"]
+mod validator;
+
+use ringwire_protocol::http::{HeadLimits, parse_request};
+use ringwire_protocol::ws::{
+    Cursor, Event, Inbound, Kind, Limits, Opcode, Role, encode_frame, encode_switching,
+};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+fn loadgen(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(line.split_whitespace()).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// Exit code, stdout, stderr.
+fn ended(line: &str) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = loadgen(line).output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// A path of its own for each test's result.
+fn result_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()))
+}
+
+fn result(path: &PathBuf) -> Value {
+    let text = std::fs::read_to_string(path).expect("the result was written");
+    std::fs::remove_file(path).expect("it can be removed");
+    let value: Value = serde_json::from_str(&text).expect("the result is JSON");
+    assert_eq!(validator::offences(&value), Vec::<String>::new());
+    value
+}
+
+/// Accepts for as long as the test runs, and says every message back.
+fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || echo(stream));
+        }
+    });
+    address
+}
+
+/// One connection of the echo server; ends when the client does.
+fn echo(mut stream: TcpStream) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let request = parse_request(&head, &HeadLimits::default()).ok()?;
+    let mut out = Vec::new();
+    encode_switching(&mut out, request.header("sec-websocket-key")?, None, &[]);
+    stream.write_all(&out).ok()?;
+    let limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 16 };
+    let mut inbound = Inbound::new(Role::Server);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        let mut cursor = Cursor::new(&mut buffer[..count]);
+        out.clear();
+        while let Some(event) = inbound.next(&mut cursor, &limits).ok()? {
+            match event {
+                Event::Message { kind: Kind::Text, payload } => {
+                    encode_frame(&mut out, Opcode::Text, payload, None);
+                }
+                Event::Message { kind: Kind::Binary, payload } => {
+                    encode_frame(&mut out, Opcode::Binary, payload, None);
+                }
+                Event::Close(_) => return None,
+                Event::Ping(_) | Event::Pong(_) => {}
+            }
+        }
+        stream.write_all(&out).ok()?;
+    }
+}
+
+/// An address where nobody listens.
+fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+#[test]
+fn flags_that_cannot_be_read_exit_2() {
+    for line in ["", "run", "fly ws://h/", "run ws://h/ -c x", "run ws://h/ -d 5", "compare"] {
+        let (code, stdout, stderr) = ended(line);
+        assert_eq!(code, Some(2), "{line}: {stderr}");
+        assert!(stdout.is_empty() && !stderr.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn help_and_version_exit_0() {
+    for line in ["--help", "run --help", "compare --help", "--version"] {
+        let (code, stdout, _) = ended(line);
+        assert_eq!(code, Some(0), "{line}");
+        assert!(stdout.contains("loadgen") || stdout.contains("Usage"), "{line}");
+    }
+}
+
+#[test]
+fn impossible_plans_exit_104_with_one_line() {
+    let table = [
+        "run wss://127.0.0.1:1/",
+        "run ws://127.0.0.1:1/ --size 19",
+        "run http://127.0.0.1:1/ --transport sse --mode echo",
+        "run ws://127.0.0.1:1/ --out json=/nowhere/at/all.json",
+        "compare http://127.0.0.1:1 -R 51",
+        "compare http://127.0.0.1:1 -d 1s",
+        "compare ws://127.0.0.1:1",
+        "compare --server-command false",
+    ];
+    for line in table {
+        let (code, stdout, stderr) = ended(line);
+        assert_eq!(code, Some(104), "{line}: {stderr}");
+        let reasons = stderr.lines().filter(|line| line.starts_with("loadgen: ")).count();
+        assert_eq!((reasons, stdout.as_str()), (1, ""), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn more_connections_than_ports_exit_104_and_show_the_limits() {
+    let (code, _, stderr) = ended("run ws://127.0.0.1:1/ -c 70k");
+    assert_eq!(code, Some(104), "{stderr}");
+    assert!(stderr.contains("cure: sysctl -w net.ipv4.ip_local_port_range"), "{stderr}");
+    assert!(stderr.contains("io_uring"), "{stderr}");
+}
+
+#[test]
+fn a_refused_port_exits_107() {
+    let address = closed_port();
+    let (code, _, stderr) = ended(&format!("run ws://{address}/echo -c 1 -d 1s --quiet"));
+    assert_eq!(code, Some(107), "{stderr}");
+    assert!(stderr.starts_with("loadgen: "), "{stderr}");
+}
+
+#[test]
+fn the_environment_is_read_and_flags_win() {
+    let run = |line: &str| {
+        let output = loadgen(line).env("LOADGEN_SIZE", "19").output().expect("it starts");
+        output.status.code()
+    };
+    let address = closed_port();
+    assert_eq!(run(&format!("run ws://{address}/ -c 1 -d 1s")), Some(104));
+    assert_eq!(run(&format!("run ws://{address}/ -c 1 -d 1s --size 20")), Some(107));
+}
+
+#[test]
+fn doctor_says_what_the_machine_limits() {
+    let (code, stdout, _) = ended("doctor");
+    assert_eq!(code, Some(0));
+    for name in ["connections", "descriptors", "ports", "io_uring"] {
+        assert!(stdout.lines().any(|line| line.contains(name)), "{name}\n{stdout}");
+    }
+}
+
+#[test]
+fn an_echo_run_ends_in_text_and_a_result_that_keeps_to_its_schema() {
+    let address = echo_server();
+    let path = result_path("echo");
+    let out = path.display();
+    let line = format!("run ws://{address}/echo -c 2 -d 1s --in-flight 2 --out json={out}");
+    let (code, stdout, stderr) = ended(&line);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("replies"), "{stdout}");
+    let result = result(&path);
+    assert_eq!(result["schema"], "ringwire.result/1");
+    assert_eq!(result["ended"], "completed");
+    let run = &result["runs"][0];
+    assert_eq!((&run["transport"], &run["mode"]), (&"ws".into(), &"echo".into()));
+    assert_eq!(run["connection_counts"]["open"], 2);
+    assert_eq!(run["in_flight"], 2);
+    assert_eq!(run["messages_received"], run["messages_expected"]);
+    assert!(run["messages_received"].as_u64() > Some(0));
+    assert_eq!((&run["gaps"], &run["server"]), (&0.into(), &Value::Null));
+    assert_eq!(run["offered_per_s"], Value::Null);
+}
+
+#[test]
+fn an_interrupt_prints_what_was_measured_and_exits_105() {
+    let address = echo_server();
+    let path = result_path("interrupted");
+    let out = path.display();
+    let line = format!("run ws://{address}/echo -c 1 -d 10m --no-tui --out json={out}");
+    let mut command = loadgen(&line);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let stderr = child.stderr.take().expect("it is piped");
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("phase=measuring ")));
+    let pid = child.id();
+    let killed = Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status();
+    assert!(killed.expect("the shell starts").success());
+    let reader = std::thread::spawn(move || lines.count());
+    let output = child.wait_with_output().expect("it ends");
+    reader.join().expect("the reader ends with the stream");
+    assert_eq!(output.status.code(), Some(105));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("INTERRUPTED"));
+    assert_eq!(result(&path)["ended"], "interrupted");
+}
