@@ -169,6 +169,8 @@ record_sse() {
   begin_exchange
   send_lines "GET $channel HTTP/1.1" "Host: localhost" "Accept: text/event-stream" ""
   receive_head
+  # A comment, and the position to resume from if nothing is ever published.
+  receive_event
   receive_event
   say_sum ": once"
   publish hello
