@@ -3,6 +3,8 @@
 //! Not here: what it does with clients. Invariant: no test relies on a port, on the environment of
 //! whoever runs it, or on time.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole file is a test")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -216,7 +218,8 @@ fn a_port_in_use_is_a_configuration_that_cannot() {
 
 #[test]
 fn the_admin_listener_is_apart_from_the_public_one() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    // An address of its own, so that the port stays free between these lines.
+    let free = TcpListener::bind("127.77.66.55:0").expect("a free port");
     let admin = free.local_addr().expect("a bound socket has an address");
     drop(free);
     let server = Started::new(&mut ringwire(&[
