@@ -152,8 +152,8 @@ impl Logger {
     }
 
     /// Tells the time, on any monotonic clock, in nanoseconds. The limit on identical lines counts
-    /// by it; the logger reads no clock itself. A worker tells it once a turn, at the price of one
-    /// store.
+    /// by it, and begins with it; the logger reads no clock itself. A worker tells it once a turn,
+    /// at the price of one store.
     pub fn tick(&self, now_ns: u64) {
         self.now_ns.store(now_ns, Ordering::Relaxed);
     }
@@ -202,8 +202,10 @@ impl Logger {
 
     fn is_allowed(&self, message: &str) -> bool {
         // Nobody waits for a line: while another thread asks the same, the answer is yes.
+        let now_ns = self.now_ns.load(Ordering::Relaxed);
         let Ok(mut limiter) = self.limiter.try_lock() else { return true };
-        limiter.allows(self.now_ns.load(Ordering::Relaxed), message)
+        // Whoever was never told a time would count for ever in one second.
+        now_ns == 0 || limiter.allows(now_ns, message)
     }
 
     /// The count of lines lost by all loggers of this queue.
@@ -345,16 +347,26 @@ mod tests {
     #[test]
     fn repeats_are_limited_by_the_time_told_and_counted_per_logger() {
         let (logger, mut writer) = channel(Level::Info, Format::Text);
+        logger.tick(1);
         let other = logger.for_worker(1);
         for _ in 0..15 {
             logger.info(format_args!("again"));
         }
         other.info(format_args!("again"));
         assert_eq!(logger.lost().repeated(), 5);
-        logger.tick(1_000_000_000);
+        logger.tick(1_000_000_001);
         logger.info(format_args!("again"));
         assert_eq!(logger.lost().repeated(), 5);
         assert_eq!(written(&mut writer).len(), 10 + 1 + 1 + 1);
+    }
+
+    #[test]
+    fn without_a_time_nothing_is_limited() {
+        let (logger, mut writer) = channel(Level::Info, Format::Text);
+        for _ in 0..50 {
+            logger.info(format_args!("again"));
+        }
+        assert_eq!(written(&mut writer).len(), 50);
     }
 
     #[test]
