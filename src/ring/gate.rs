@@ -12,8 +12,8 @@ use crate::permits::Permits;
 /// Single accepts under way at once.
 const SINGLES_MAX: u32 = 256;
 
-/// A reserve below this is not worth a multishot accept.
-const RESERVE_MIN: u32 = 8;
+/// A reserve below this is not worth a multishot accept: half of it would be too short a queue.
+const RESERVE_MIN: u32 = 256;
 
 const BACKOFF_MIN_NS: u64 = 10_000_000;
 const BACKOFF_MAX_NS: u64 = 1_000_000_000;
@@ -52,7 +52,7 @@ impl Gate {
         permits: Arc<Permits>,
         slots_max: u32,
     ) -> Self {
-        let reserve = (slots_max.min(permits.connections_max()) / 8).clamp(1, 2048);
+        let reserve = (slots_max.min(permits.connections_max()) / 4).clamp(1, 2048);
         Self {
             worker,
             bells,
@@ -246,17 +246,17 @@ mod tests {
     #[test]
     fn singles_never_exceed_room_and_multishot_keeps_its_reserve() {
         let permits = Arc::new(Permits::new(10_000));
-        let mut gate = gate(0, 1000, &permits);
+        let mut gate = gate(0, 2000, &permits);
         assert_eq!(gate.plan(0), Plan::Many);
         while gate.plan(0) == Plan::Many {
-            assert!(1000 - gate.used() >= gate.reserve());
+            assert!(2000 - gate.used() >= gate.reserve());
             gate.admit();
         }
         while let Plan::Singles(count @ 1..) = gate.plan(0) {
-            assert!(gate.used() + count <= 1000);
+            assert!(gate.used() + count <= 2000);
             gate.admit();
         }
-        assert_eq!(gate.used(), 1000);
+        assert_eq!(gate.used(), 2000);
         gate.leave();
         assert_eq!(gate.plan(0), Plan::Singles(1));
         drop(gate);

@@ -8,6 +8,9 @@ use std::mem;
 use crate::driver::Errno;
 use crate::sys;
 
+/// The largest process number Linux gives out (include/linux/threads.h).
+const PID_MAX: libc::pid_t = 1 << 22;
+
 /// Pins the calling thread to processor `cpu`; says whether that worked.
 #[must_use]
 pub fn pin(cpu: usize) -> bool {
@@ -71,7 +74,9 @@ impl ProcessClock {
     /// # Errors
     /// When there is no such process, or it may not be looked at.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let pid = libc::pid_t::try_from(pid).map_err(|_| Errno(libc::ESRCH))?;
+        // A clock's number has 29 bits for a process; a larger one would name another.
+        let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid <= PID_MAX);
+        let pid = pid.ok_or(Errno(libc::ESRCH))?;
         let mut clock = 0;
         // SAFETY: `clock` outlives the call.
         let result = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };

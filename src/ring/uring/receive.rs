@@ -23,10 +23,13 @@ const POLL_FIRST: u16 = 1;
 const IOPRIO_OFFSET: usize = 2;
 const OPTLEN_OFFSET: usize = 44;
 
-/// A multishot receive that polls first and ends after `bytes_max`: two fields that the crate
-/// has no names for.
+/// A multishot receive that polls first and ends after at most `bytes_max`: two fields that the
+/// crate has no names for. The kernel looks at the total only after a receive, so that the last
+/// one may go beyond; hence each is limited as well.
 pub(super) fn capped_receive(index: u32, bytes_max: u32) -> squeue::Entry {
-    let mut entry = opcode::RecvMulti::new(Fixed(index), GROUP).build();
+    let once = (bytes_max / 4).max(1);
+    let total = (bytes_max - once).max(1);
+    let mut entry = opcode::RecvMulti::new(Fixed(index), GROUP).len(once).build();
     let start: *mut u8 = (&raw mut entry).cast();
     // SAFETY: an operation is 64 bytes, so the offset is inside it.
     let ioprio = unsafe { start.add(IOPRIO_OFFSET) }.cast::<u16>();
@@ -35,7 +38,7 @@ pub(super) fn capped_receive(index: u32, bytes_max: u32) -> squeue::Entry {
     // SAFETY: an aligned two-byte field of a structure of integers that is borrowed by nobody.
     unsafe { *ioprio |= POLL_FIRST }
     // SAFETY: an aligned four-byte field of a structure of integers that is borrowed by nobody.
-    unsafe { *optlen = bytes_max }
+    unsafe { *optlen = total }
     entry
 }
 
