@@ -29,7 +29,7 @@ pub(super) enum Mischief {
     Drop,
     /// Delivers, or echoes, every tenth message twice.
     Twice,
-    /// Delivers every tenth message after the one behind it.
+    /// Echoes every tenth message after the one behind it.
     Swap,
     /// Changes a byte of every tenth message.
     Damage,
@@ -179,7 +179,6 @@ impl Server {
         match self.mischief {
             Mischief::Drop if count % 10 == 9 => channel.push(Vec::new()),
             Mischief::Twice if count % 10 == 8 => channel.extend([payload.clone(), payload]),
-            Mischief::Swap if count % 10 == 9 => channel.insert(count - 1, payload),
             Mischief::Damage if count % 10 == 9 => channel.push(damaged(&payload)),
             _ => channel.push(payload),
         }
@@ -272,7 +271,7 @@ impl Server {
 
     fn listen_ws(&self, mut stream: TcpStream, path: &str, mut bytes: Vec<u8>) -> Option<()> {
         let mut inbound = Inbound::new(Role::Server);
-        let mut count = 0;
+        let (mut count, mut held) = (0, Vec::new());
         loop {
             let mut out = Vec::new();
             let mut cursor = Cursor::new(&mut bytes);
@@ -280,7 +279,14 @@ impl Server {
                 match event {
                     Event::Message { payload, .. } if path == "/echo" => {
                         count += 1;
+                        if self.mischief == Mischief::Swap && count % 10 == 9 {
+                            held = payload.to_vec();
+                            continue;
+                        }
                         self.echo(&mut out, payload, count);
+                        if !held.is_empty() {
+                            self.echo(&mut out, &std::mem::take(&mut held), count);
+                        }
                     }
                     Event::Close(frame) => {
                         self.hub().closes += 1;

@@ -1,0 +1,306 @@
+//! Whole runs in virtual time: two threads of clients, the conductor and an echo server, stepped
+//! in the seed's order on a simulated kernel.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringwire_protocol::http::{HeadLimits, HeadScanner, parse_request};
+use ringwire_protocol::ws::{
+    Cursor, Event, Inbound, Limits, Role, check_upgrade, encode_close, encode_frame,
+    encode_switching,
+};
+use ringwire_ring::sim::{DriverOptions, Faults, Sim, SimDriver, SimOptions, each_seed};
+use ringwire_ring::{Accepting, Completion, Doorbell, Driver, Slot};
+
+use crate::engine::client::Client;
+use crate::engine::conductor::{Conductor, Next};
+use crate::engine::control::Control;
+use crate::engine::ledger::Ledger;
+use crate::engine::plan::Plan;
+use crate::outcome::{Ended, Failure};
+use crate::scenario::{EngineChoice, Mode, Rate, Scenario, Target, Transport};
+
+const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 10 };
+const STEPS_MAX: u64 = 3_000_000;
+const THREADS: usize = 2;
+const SERVER: &str = "10.0.0.1:80";
+
+/// One connection of the echo server.
+#[derive(Default)]
+struct Peer {
+    head: Vec<u8>,
+    inbound: Option<Inbound>,
+    out: Vec<u8>,
+    is_sending: bool,
+    is_closing: bool,
+}
+
+/// Says back each message, whatever the driver does to it.
+struct EchoServer {
+    driver: SimDriver,
+    peers: HashMap<Slot, Peer>,
+}
+
+impl EchoServer {
+    fn new(sim: &Sim) -> Self {
+        let mut driver = sim.driver(DriverOptions::default());
+        let listener = sim.listener(SERVER.parse().unwrap());
+        driver.listen(listener).unwrap();
+        driver.accept(Accepting::On);
+        Self { driver, peers: HashMap::new() }
+    }
+
+    fn turn(&mut self) {
+        let mut completions = Vec::new();
+        self.driver.turn(u64::MAX, &mut completions).unwrap();
+        for completion in completions {
+            match completion {
+                Completion::Accepted { slot, .. } => {
+                    self.peers.insert(slot, Peer::default());
+                    self.driver.receive(slot, true);
+                }
+                Completion::Received { slot, mut lease } => {
+                    let Some(peer) = self.peers.get_mut(&slot) else { continue };
+                    peer.receive(&mut lease);
+                    self.send(slot);
+                }
+                Completion::Sent { slot, result } => {
+                    let Some(peer) = self.peers.get_mut(&slot) else { continue };
+                    peer.is_sending = false;
+                    match result {
+                        Ok(()) => self.send(slot),
+                        Err(_) => self.close(slot),
+                    }
+                }
+                Completion::Ended { slot, .. } => self.close(slot),
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, slot: Slot) {
+        let Some(peer) = self.peers.get_mut(&slot) else { return };
+        if peer.is_sending {
+            return;
+        }
+        if peer.out.is_empty() {
+            if peer.is_closing {
+                self.close(slot);
+            }
+            return;
+        }
+        peer.is_sending = true;
+        self.driver.send(slot, Bytes::from(std::mem::take(&mut peer.out)));
+    }
+
+    fn close(&mut self, slot: Slot) {
+        if self.peers.remove(&slot).is_some() {
+            self.driver.close(slot);
+        }
+    }
+}
+
+impl Peer {
+    fn receive(&mut self, bytes: &mut [u8]) {
+        let Some(inbound) = &mut self.inbound else {
+            self.head.extend_from_slice(bytes);
+            let limits = HeadLimits::default();
+            let Some(end) = HeadScanner::new().find_end(&self.head, &limits).unwrap() else {
+                return;
+            };
+            let mut rest = self.head.split_off(end);
+            let request = parse_request(&self.head, &limits).unwrap();
+            encode_switching(&mut self.out, check_upgrade(&request).unwrap().key, None, &[]);
+            self.inbound = Some(Inbound::new(Role::Server));
+            return self.receive(&mut rest);
+        };
+        let mut cursor = Cursor::new(bytes);
+        while let Some(event) = inbound.next(&mut cursor, &LIMITS).expect("good frames") {
+            match event {
+                Event::Message { kind, payload } => {
+                    encode_frame(&mut self.out, kind.opcode(), payload, None);
+                }
+                Event::Close(frame) => {
+                    let mut close = [0; 131];
+                    let code = frame.map_or(1005, |frame| frame.code.0);
+                    let len = encode_close(&mut close, code, "", None);
+                    self.out.extend_from_slice(&close[..len]);
+                    self.is_closing = true;
+                }
+                Event::Ping(_) | Event::Pong(_) => {}
+            }
+        }
+    }
+}
+
+fn scenario() -> Scenario {
+    Scenario {
+        target: Target { address: SERVER.parse().unwrap(), host: "h".into(), path: "/echo".into() },
+        transport: Transport::Ws,
+        mode: Mode::Echo,
+        connections: 7,
+        duration: Duration::from_millis(500),
+        warmup: Duration::from_millis(100),
+        rate_per_s: Rate::per_second(300),
+        in_flight: None,
+        connect_rate_per_s: None,
+        threads: THREADS,
+        cpus: vec![],
+        size_bytes: 100,
+        publishers: 0,
+        channels: 1,
+        poll_interval: Duration::from_secs(1),
+        seed: 1,
+        headers: vec![],
+        subprotocols: vec![],
+        engine: EngineChoice::Auto,
+        server_pid: None,
+    }
+}
+
+/// What a run came to.
+struct Run {
+    ledger: Ledger,
+    ended: Ended,
+    measured_ns: u64,
+    subscribers: u32,
+    hash: u64,
+}
+
+/// Runs `scenario` in the simulation of `seed`.
+fn simulate(seed: u64, faults: Faults, scenario: &Scenario) -> Result<Run, Failure> {
+    let sim = Sim::new(seed, SimOptions { faults, ..SimOptions::default() });
+    let server = RefCell::new(EchoServer::new(&sim));
+    let plan = Arc::new(Plan::new(scenario));
+    let control = Arc::new(Control::new(THREADS, plan.channels.len(), None));
+    let mut bells: Vec<Doorbell> = Vec::new();
+    let mut clients = Vec::new();
+    for thread in 0..THREADS {
+        let options = DriverOptions { worker: thread, process: 1, ..DriverOptions::default() };
+        let driver = sim.driver(options);
+        bells.push(driver.doorbell());
+        clients.push(Client::new(driver, Arc::clone(&plan), Arc::clone(&control), thread));
+    }
+    let [first, second] = clients.try_into().map_err(|_| "two").unwrap();
+    let (first, second) = (RefCell::new(first), RefCell::new(second));
+    let done = [Cell::new(false), Cell::new(false)];
+    let conductor = RefCell::new(Conductor::new(Arc::clone(&plan), Arc::clone(&control), None));
+    let failure = RefCell::new(None);
+    let turn = |client: &RefCell<Client<SimDriver>>, done: &Cell<bool>| {
+        if !done.get() {
+            done.set(client.borrow_mut().turn().unwrap());
+        }
+    };
+    sim.run_until(
+        || done.iter().all(Cell::get),
+        &mut [
+            &mut || server.borrow_mut().turn(),
+            &mut || turn(&first, &done[0]),
+            &mut || turn(&second, &done[1]),
+            &mut || {
+                let mut conductor = conductor.borrow_mut();
+                match conductor.step(sim.now_ns(), false) {
+                    Ok(Next::At(at_ns)) => sim.alarm(at_ns),
+                    Ok(Next::Finished) => {}
+                    Err(error) => drop(failure.borrow_mut().get_or_insert(error)),
+                }
+                if conductor.take_news() {
+                    bells.iter().for_each(Doorbell::ring);
+                }
+            },
+        ],
+        STEPS_MAX,
+    );
+    if let Some(failure) = failure.into_inner() {
+        return Err(failure);
+    }
+    let mut ledger = Ledger::new();
+    ledger.add(first.into_inner().into_ledger());
+    ledger.add(second.into_inner().into_ledger());
+    let (ended, measured_ns) = conductor.borrow().result();
+    let subscribers = control.each(|report| &report.subscribers).iter().sum();
+    Ok(Run { ledger, ended, measured_ns, subscribers, hash: sim.hash() })
+}
+
+/// Everything but resets, on a network that is fast enough for the load: all that is sent can be
+/// there before the engine stops waiting.
+const BAD_DAY: Faults =
+    Faults { small_buffers: 0.0, delay_ns_max: 2_000_000, ..Faults::lossless() };
+
+#[test]
+fn on_a_good_day_every_message_of_the_schedule_is_sent_and_heard_in_time() {
+    each_seed(2, |seed| {
+        let Run { ledger, ended, measured_ns, subscribers, .. } =
+            simulate(seed, Faults::none(), &scenario()).unwrap();
+        assert_eq!((ended, measured_ns, subscribers), (Ended::Completed, 500_000_000, 7));
+        assert_eq!((ledger.picked_up_of_window, ledger.sent_of_window), (150, 150));
+        assert_eq!((ledger.received_of_window, ledger.sent_total), (150, 180));
+        assert_eq!((ledger.duplicates, ledger.reordered, ledger.corrupted), (0, 0, 0));
+        assert_eq!((ledger.impossible, ledger.errors_total), (0, 0));
+        // Time is virtual: the network's 50 us each way are the whole of it, and a few turns.
+        let worst_ns = ledger.intended.histogram().max();
+        assert!((100_000..2_000_000).contains(&worst_ns), "{worst_ns}");
+        assert!(ledger.schedule_lag.histogram().max() < 1_000_000);
+        // A masked frame of 100 bytes there, an unmasked one back.
+        assert_eq!(ledger.wire.sent, 150 * 106);
+        assert_eq!(ledger.wire.received, ledger.deliveries_in_window * 102);
+    });
+}
+
+#[test]
+fn whatever_a_kernel_does_short_of_losing_bytes_nothing_is_lost_or_counted_twice() {
+    each_seed(5, |seed| {
+        let Run { ledger, ended, .. } = simulate(seed, BAD_DAY, &scenario()).unwrap();
+        assert_eq!(ended, Ended::Completed);
+        assert_eq!(ledger.sent_of_window, ledger.picked_up_of_window);
+        assert_eq!(ledger.received_of_window, ledger.sent_of_window);
+        assert_eq!((ledger.duplicates, ledger.reordered, ledger.corrupted), (0, 0, 0));
+        assert_eq!((ledger.impossible, ledger.errors_total), (0, 0), "{:?}", ledger.errors);
+    });
+}
+
+#[test]
+fn a_closed_loop_goes_on_whatever_the_kernel_does() {
+    let scenario = Scenario {
+        rate_per_s: None,
+        in_flight: Some(3),
+        size_bytes: 3000,
+        duration: Duration::from_millis(100),
+        ..scenario()
+    };
+    each_seed(2, |seed| {
+        let Run { ledger, .. } = simulate(seed, BAD_DAY, &scenario).unwrap();
+        assert!(ledger.sent_of_window > 7 * 3, "more than the first of each");
+        assert_eq!(ledger.received_of_window, ledger.sent_of_window);
+        assert_eq!((ledger.duplicates, ledger.corrupted, ledger.errors_total), (0, 0, 0));
+    });
+}
+
+#[test]
+fn resets_lose_connections_and_messages_and_each_is_counted() {
+    each_seed(5, |seed| {
+        let run = match simulate(seed, Faults::all(), &scenario()) {
+            Ok(run) => run,
+            Err(failure) => return assert_eq!(failure.code, 107, "{failure}"),
+        };
+        let Run { ledger, subscribers, .. } = run;
+        assert_eq!(subscribers + ledger.refused, 7);
+        assert!(ledger.received_of_window <= ledger.sent_of_window);
+        assert!(ledger.sent_of_window <= ledger.picked_up_of_window);
+        assert_eq!((ledger.duplicates, ledger.corrupted, ledger.impossible), (0, 0, 0));
+        let missing = ledger.sent_total - ledger.received_total;
+        let unanswered =
+            ledger.errors.iter().filter(|(code, _)| code.to_string() == "app.unanswered");
+        assert_eq!(missing, unanswered.map(|(_, count)| count).sum::<u64>());
+    });
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let hash = |seed| simulate(seed, BAD_DAY, &scenario()).unwrap().hash;
+    assert_eq!(hash(11), hash(11));
+    assert_ne!(hash(11), hash(12));
+}
