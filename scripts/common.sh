@@ -185,8 +185,9 @@ json_first() {
 }
 
 # A table of blocks.tsv: for each thing measured its median, least and greatest CPU per message,
-# and the median over the rounds of its ratio to $1 in the same round. Blocks whose load called
-# its own run invalid are counted in the last column.
+# the median over the rounds of its ratio to $1 in the same round, and the fewest messages of a
+# block (a block that stalled shows there). Blocks whose load called its own run invalid are
+# counted in the last column.
 print_table() {
   awk -F '\t' -v base="$1" '
     function sort_values(v, n,   i, j, t) {
@@ -207,10 +208,11 @@ print_table() {
       if ($1 > rounds) rounds = $1
       if ($5 == "") unmeasured[$3]++
       if ($7 != 0) invalid[$3]++
+      if (!($3 in fewest) || $4 + 0 < fewest[$3]) fewest[$3] = $4 + 0
     }
     END {
-      printf "%-16s %12s %10s %10s %8s %7s %8s\n", "what", "median ns", "least", "greatest", \
-        "ratio", "blocks", "invalid"
+      printf "%-16s %10s %9s %9s %7s %14s %7s %8s\n", "what", "median ns", "least", \
+        "greatest", "ratio", "messages, from", "blocks", "invalid"
       for (k = 1; k <= kinds; k++) {
         name = names[k]
         if (unmeasured[name]) { printf "%-16s not measured\n", name; continue }
@@ -220,8 +222,8 @@ print_table() {
         for (r = 1; r <= rounds; r++)
           q[r] = (round_sum[r, name] / round_blocks[r, name]) \
             / (round_sum[r, base] / round_blocks[r, base])
-        printf "%-16s %12.0f %10.0f %10.0f %8.3f %7d %8d\n", name, middle, v[1], v[n], \
-          median(q, rounds), n, invalid[name]
+        printf "%-16s %10.0f %9.0f %9.0f %7.3f %14.0f %7d %8d\n", name, middle, v[1], v[n], \
+          median(q, rounds), fewest[name], n, invalid[name]
       }
     }' "$2"
 }
