@@ -28,9 +28,8 @@ const DIGITS: u8 = 3;
 /// The bucket of `value`.
 fn index(value: u64) -> usize {
     let shift = (u64::BITS - 1 - (value | 1).leading_zeros()).saturating_sub(HALF_BITS);
-    let index = ((shift as usize) << HALF_BITS) + (value >> shift) as usize;
-    debug_assert!(index < BUCKETS, "values are clamped first");
-    index
+    let index = (u64::from(shift) << HALF_BITS) + (value >> shift);
+    usize::try_from(index).expect("buckets are few")
 }
 
 /// The smallest value of bucket `index`.

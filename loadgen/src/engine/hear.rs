@@ -267,11 +267,10 @@ impl<'a> Ear<'a> {
         }
         let index = if mode == Mode::Echo { 0 } else { stamp.publisher as usize };
         let tracker = &mut self.trackers[index];
-        if mode == Mode::Echo {
-            if tracker.unwrap(stamp.sequence).is_none_or(|sequence| sequence >= self.sent) {
-                self.ledger.impossible += 1;
-                return;
-            }
+        let was_sent = |sequence: Option<u64>| sequence.is_some_and(|s| s < self.sent);
+        if mode == Mode::Echo && !was_sent(tracker.unwrap(stamp.sequence)) {
+            self.ledger.impossible += 1;
+            return;
         }
         let (_, arrival) = tracker.arrive(stamp.sequence);
         if mode == Mode::Echo && arrival != Arrival::Duplicate {

@@ -95,6 +95,7 @@ pub(crate) struct Member {
     pub(crate) speech: Speech,
     /// Bytes that the socket did not take; `Some` exactly while a waiting send is under way.
     pub(crate) outbox: Option<Box<Outbox>>,
+    #[expect(clippy::box_collection, reason = "most have none: 8 bytes instead of 32")]
     pub(crate) late: Option<Box<VecDeque<Late>>>,
     /// Messages sent and answered.
     pub(crate) sent: u64,

@@ -102,6 +102,7 @@ impl Share {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of the test's own making")]
 mod tests {
     use super::{Pacer, Share};
     use crate::scenario::Rate;

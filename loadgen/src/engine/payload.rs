@@ -141,6 +141,7 @@ impl Format {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of the test's own making")]
 mod tests {
     use super::{DIGITS, Format, SEQUENCE_BITS, STAMP_BYTES, Stamp};
     use crate::tests::Random;

@@ -312,7 +312,7 @@ impl Server {
     }
 
     fn echo(&self, out: &mut Vec<u8>, payload: &[u8], count: u64) {
-        let is_tenth = count % 10 == 0;
+        let is_tenth = count.is_multiple_of(10);
         match self.mischief {
             Mischief::Drop if is_tenth => {}
             Mischief::Damage if is_tenth => {
