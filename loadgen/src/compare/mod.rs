@@ -28,7 +28,7 @@ use crate::report::progress::{Line, Surface};
 #[derive(Debug)]
 pub(crate) struct Comparison {
     pub(crate) plan: Plan,
-    /// What every block is made from; the target is that of the last block.
+    /// What every block is made from; each has a target of its own.
     pub(crate) base: Scenario,
     pub(crate) measured: Vec<Measured>,
     pub(crate) is_interrupted: bool,
@@ -73,7 +73,7 @@ pub(crate) fn run(
         surface.line(&finished(&comparison.plan, block, &result));
         let is_stopped = matches!(&result, Ok(outcome) if outcome.ended == Ended::Interrupted);
         comparison.is_interrupted |= is_stopped;
-        comparison.measured.push(Measured { block, result });
+        comparison.measured.push(Measured { block, target: scenario.target, result });
     }
     if comparison.is_interrupted || !comparison.measured.iter().all(|one| one.result.is_err()) {
         return Ok(comparison);
@@ -147,11 +147,12 @@ fn scenario(
     Ok((scenario, Some(server)))
 }
 
-/// A channel of its own for every block, so that offsets begin anew and nothing is left over.
+/// A channel of its own for every block, so that offsets begin anew and nothing is left over. The
+/// names are of one length, as polls carry them.
 fn channel_path(path: &str, unique: &str, index: usize) -> String {
     match path {
-        "/" => format!("/channels/compare-{unique}-{index}"),
-        own => format!("{}-{unique}-{index}", own.trim_end_matches('/')),
+        "/" => format!("/channels/compare-{unique}-{index:02}"),
+        own => format!("{}-{unique}-{index:02}", own.trim_end_matches('/')),
     }
 }
 
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_block_has_a_channel_of_its_own() {
-        assert_eq!(channel_path("/", "7-1", 0), "/channels/compare-7-1-0");
-        assert_eq!(channel_path("/rooms/a/", "7-1", 3), "/rooms/a-7-1-3");
+        assert_eq!(channel_path("/", "7-1", 0), "/channels/compare-7-1-00");
+        assert_eq!(channel_path("/rooms/a/", "7-1", 3), "/rooms/a-7-1-03");
     }
 }

@@ -4,7 +4,7 @@
 //! not spoil the other.
 
 use loadgen::outcome::{Failure, Outcome};
-use loadgen::scenario::{Scenario, Transport};
+use loadgen::scenario::{Scenario, Target, Transport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::verdict::{self, Evidence, Verdict};
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) block: Block,
+    /// The server and channel that it used: polls carry both in every request.
+    pub(crate) target: Target,
     pub(crate) result: Result<Outcome, Failure>,
 }
 
@@ -52,7 +54,7 @@ pub(crate) fn rows(
     for (index, row) in comparison.plan.rows.iter().enumerate() {
         let Some(mut run) = merged(comparison, index, *row, nobody) else { continue };
         let theory = theory::figures(&theory::Given {
-            scenario: &scenario_of(comparison, *row),
+            scenario: &scenario_of(comparison, index),
             rate,
             pushed_p50_ns,
         });
@@ -111,9 +113,13 @@ fn merge<'o>(mut outcomes: impl Iterator<Item = &'o Outcome>) -> Option<Outcome>
 }
 
 /// The scenario of a row, as far as figures depend on it.
-fn scenario_of(comparison: &Comparison, row: Row) -> Scenario {
+fn scenario_of(comparison: &Comparison, index: usize) -> Scenario {
+    let row = comparison.plan.rows[index];
     let poll_interval = row.poll_interval_ns.map(Duration::from_nanos);
+    let mut measured = comparison.measured.iter();
+    let first = measured.find(|one| one.block.subject == Subject::Row(index));
     Scenario {
+        target: first.map_or(&comparison.base.target, |one| &one.target).clone(),
         transport: row.transport,
         poll_interval: poll_interval.unwrap_or(comparison.base.poll_interval),
         ..comparison.base.clone()
@@ -132,7 +138,7 @@ fn merged(
         return None;
     }
     let failure = results.iter().find_map(|(_, result)| result.as_ref().err());
-    let scenario = scenario_of(comparison, row);
+    let scenario = scenario_of(comparison, index);
     let sum = merge(results.iter().filter_map(|(_, result)| result.as_ref().ok()));
     let mut run = match &sum {
         Some(outcome) => summary::run(&scenario, outcome),

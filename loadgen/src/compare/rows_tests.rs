@@ -48,10 +48,11 @@ fn outcome_of(subject: Subject) -> Outcome {
 
 fn comparison() -> Comparison {
     let plan = plan();
-    let measured = plan
-        .blocks
-        .iter()
-        .map(|block| Measured { block: *block, result: Ok(outcome_of(block.subject)) });
+    let measured = plan.blocks.iter().map(|block| Measured {
+        block: *block,
+        target: Target { path: "/channels/of-the-block".to_owned(), ..scenario().target },
+        result: Ok(outcome_of(block.subject)),
+    });
     Comparison {
         measured: measured.collect(),
         base: Scenario {
@@ -116,6 +117,15 @@ fn polling_theory_adds_to_what_pushing_took() {
     let theory = document.runs[2].theory.unwrap();
     assert_eq!(theory.latency_p50_ns, Some(500_000_000 + i64::try_from(pushed).unwrap()));
     assert_eq!(theory.requests_per_message, Some(0.05));
+    // The request names the block's own channel.
+    let longer = "/channels/of-the-block".len() - scenario().target.path.len();
+    let base = scenario_of(&comparison(), 2);
+    let base = Scenario { target: scenario().target, ..base };
+    let rate = Fraction::new(20, 1).unwrap();
+    let given = theory::Given { scenario: &base, rate, pushed_p50_ns: None };
+    let short = theory::figures(&given).wire_bytes_per_message.unwrap();
+    let difference = theory.wire_bytes_per_message.unwrap() - short;
+    assert!((difference - longer as f64 / 20.0).abs() < 1e-9, "{difference}");
 }
 
 #[test]

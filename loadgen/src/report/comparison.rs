@@ -169,14 +169,18 @@ fn theory(document: &Document, style: Style) -> String {
         let time = |value: Option<i64>| {
             value.map_or_else(|| "no claim".to_owned(), |ns| signed_duration(style, ns))
         };
-        let left =
-            |value: Option<i64>| value.map_or_else(String::new, |ns| signed_duration(style, ns));
+        let left = |value: Option<i64>| {
+            value.map_or_else(String::new, |ns| plus(ns > 0, signed_duration(style, ns)))
+        };
+        let left_number = |value: Option<f64>| {
+            or_not_measured(value, |value| plus(value > 0.0, style.amount(value)))
+        };
         rows.push(vec![
             row_name(run),
             number(theory.wire_bytes_per_message),
-            number(residual.wire_bytes_per_message),
+            left_number(residual.wire_bytes_per_message),
             number(theory.requests_per_message),
-            number(residual.requests_per_message),
+            left_number(residual.requests_per_message),
             time(theory.latency_p50_ns),
             left(residual.latency_p50_ns),
             time(theory.latency_p99_ns),
@@ -184,6 +188,11 @@ fn theory(document: &Document, style: Style) -> String {
         ]);
     }
     columns(&rows)
+}
+
+/// A difference shows its sign.
+fn plus(is_positive: bool, text: String) -> String {
+    if is_positive { format!("+{text}") } else { text }
 }
 
 fn notes(document: &Document, style: Style) -> String {
