@@ -89,6 +89,29 @@ fn echo(mut stream: TcpStream) -> Option<()> {
     }
 }
 
+/// Answers every request with 404.
+fn server_without_channels() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || refuse(stream));
+        }
+    });
+    address
+}
+
+fn refuse(mut stream: TcpStream) -> Option<()> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(answer.as_bytes()).ok()
+}
+
 /// An address where nobody listens.
 fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -147,6 +170,17 @@ fn a_refused_port_exits_107() {
     let (code, _, stderr) = ended(&format!("run ws://{address}/echo -c 1 -d 1s --quiet"));
     assert_eq!(code, Some(107), "{stderr}");
     assert!(stderr.starts_with("loadgen: "), "{stderr}");
+}
+
+#[test]
+fn a_server_without_channels_is_a_reason_and_not_a_crash() {
+    let address = server_without_channels();
+    let (code, _, stderr) = ended(&format!("compare http://{address} -c 2 -d 4s --no-tui"));
+    assert_eq!(code, Some(107), "{stderr}");
+    for row in ["ws", "sse", "longpoll", "poll@1s", "poll@100ms"] {
+        let failed = stderr.lines().filter(|line| line.contains(&format!("row={row} failed")));
+        assert_eq!(failed.count(), 2, "{row}: {stderr}");
+    }
 }
 
 #[test]

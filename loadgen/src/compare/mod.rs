@@ -21,7 +21,6 @@ use self::server::ServerProcess;
 use crate::cli::CompareFlags;
 use crate::cli::plan as flags_plan;
 use crate::cli::url::{Scheme, Url};
-use crate::doctor::Facts;
 use crate::report::progress::{Line, Surface};
 
 /// Everything that the blocks measured, in the order of the plan.
@@ -45,8 +44,7 @@ pub(crate) fn run(
 ) -> Result<Comparison, Failure> {
     let plan = plan::plan(flags)?;
     let base = base(flags, &plan)?;
-    let facts = Facts::read();
-    flags_plan::fit(&base, &facts)?;
+    crate::fit(&base)?;
     surface.line(&format!(
         "compare: {} blocks, about {}",
         plan.blocks.len(),
@@ -134,6 +132,7 @@ fn scenario(
         Subject::Row(row) => {
             let row = comparison.plan.rows[row];
             scenario.transport = row.transport;
+            scenario.warmup = Duration::from_nanos(comparison.plan.warmup_ns(row));
             if let Some(ns) = row.poll_interval_ns {
                 scenario.poll_interval = Duration::from_nanos(ns);
             }

@@ -86,6 +86,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The warm-up of a row: the first polls must find a whole interval's publications, or they
+    /// would carry less than those that follow.
+    pub(crate) fn warmup_ns(&self, row: Row) -> u64 {
+        self.warmup_ns.max(row.poll_interval_ns.unwrap_or(0))
+    }
+
     /// What it will take, about.
     pub(crate) fn expected_ns(&self) -> u64 {
         self.blocks.iter().map(|block| block.expected_ns).sum()
@@ -115,7 +121,7 @@ pub(crate) fn plan(flags: &CompareFlags) -> Result<Plan, Failure> {
             Subject::Nobody => 0,
             Subject::Row(index) => rows[index].poll_interval_ns.unwrap_or(0),
         };
-        duration_ns + warmup_ns + tail_ns + BLOCK_OVERHEAD_NS
+        duration_ns + warmup_ns.max(tail_ns) + tail_ns + BLOCK_OVERHEAD_NS
     };
     let blocks = order(rows.len(), ROUNDS, nobody_rounds)
         .into_iter()
@@ -266,6 +272,13 @@ mod tests {
         let deliveries = 200 * 20 * quick.duration_ns / SECOND_NS * u64::from(quick.rounds);
         assert!(deliveries >= 5_000);
         assert_eq!(planned("http://h:1 -d 3s").unwrap_err().code, 104);
+    }
+
+    #[test]
+    fn polling_rows_warm_up_for_an_interval() {
+        let plan = planned("--server-command x --quick").unwrap();
+        let warmups: Vec<u64> = plan.rows.iter().map(|row| plan.warmup_ns(*row)).collect();
+        assert_eq!(warmups, [250_000_000, 250_000_000, 250_000_000, SECOND_NS, 250_000_000]);
     }
 
     #[test]

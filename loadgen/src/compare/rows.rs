@@ -3,7 +3,7 @@
 //! Pure functions. Histograms of rounds are added; a round that failed leaves its reason and does
 //! not spoil the other.
 
-use loadgen::outcome::{Failure, Outcome};
+use loadgen::outcome::{Ended, Failure, Outcome};
 use loadgen::scenario::{Scenario, Target, Transport};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -119,6 +119,7 @@ fn scenario_of(comparison: &Comparison, index: usize) -> Scenario {
     let mut measured = comparison.measured.iter();
     let first = measured.find(|one| one.block.subject == Subject::Row(index));
     Scenario {
+        warmup: Duration::from_nanos(comparison.plan.warmup_ns(row)),
         target: first.map_or(&comparison.base.target, |one| &one.target).clone(),
         transport: row.transport,
         poll_interval: poll_interval.unwrap_or(comparison.base.poll_interval),
@@ -137,7 +138,7 @@ fn merged(
     if results.is_empty() {
         return None;
     }
-    let failure = results.iter().find_map(|(_, result)| result.as_ref().err());
+    let failure = results.iter().find_map(|(_, result)| failure_of(result));
     let scenario = scenario_of(comparison, index);
     let sum = merge(results.iter().filter_map(|(_, result)| result.as_ref().ok()));
     let mut run = match &sum {
@@ -145,7 +146,7 @@ fn merged(
         None => empty(&scenario, results.len()),
     };
     run.direction = Some(row.direction().to_owned());
-    run.failure = failure.map(|failure| failure.line.clone());
+    run.failure = failure.map(str::to_owned);
     run.rounds = results.iter().map(|(number, result)| round(*number, result)).collect();
     if let Some(outcome) = &sum {
         run.requests_per_message = per(outcome.requests, outcome.deliveries_in_window);
@@ -176,9 +177,21 @@ fn take_off_publishing(run: &mut Run, outcome: &Outcome, nobody: Option<&Publish
     server.cpu_ns_per_message = Some(rounded(delivering_ns / outcome.deliveries_in_window as f64));
 }
 
+/// Why a block is not what was asked for; what it measured until then still counts.
+fn failure_of(result: &Result<Outcome, Failure>) -> Option<&str> {
+    match result {
+        Ok(outcome) if outcome.ended == Ended::Aborted => Some("every connection was lost"),
+        Ok(_) => None,
+        Err(failure) => Some(&failure.line),
+    }
+}
+
 fn round(number: u32, result: &Result<Outcome, Failure>) -> Round {
     match result {
-        Ok(outcome) => summary::round(number, outcome),
+        Ok(outcome) => Round {
+            failure: failure_of(result).map(str::to_owned),
+            ..summary::round(number, outcome)
+        },
         Err(failure) => Round::failed(number, &failure.line),
     }
 }

@@ -148,6 +148,24 @@ fn a_row_that_cannot_be_measured_is_reported_with_its_error() {
 }
 
 #[test]
+fn a_server_that_goes_away_spoils_its_round_and_says_so() {
+    let mut comparison = comparison();
+    if let Ok(outcome) = &mut comparison.measured[1].result {
+        outcome.ended = loadgen::outcome::Ended::Aborted;
+        outcome.errors.insert("close.1006".to_owned(), 200);
+    }
+    if let Ok(outcome) = &mut comparison.measured[2].result {
+        outcome.errors.insert("timeout".to_owned(), 3);
+    }
+    let document = document(&comparison);
+    assert_eq!(document.runs[0].failure.as_deref(), Some("every connection was lost"));
+    assert!(document.runs[0].rounds[0].failure.is_some());
+    assert!(document.runs[0].rounds[1].failure.is_none());
+    let text = printed(&document);
+    assert!(text.contains("ws: every connection was lost\nsse: errors timeout 3\n"), "{text}");
+}
+
+#[test]
 fn an_interrupted_comparison_shows_what_there_is() {
     let mut comparison = comparison();
     comparison.measured.truncate(2);

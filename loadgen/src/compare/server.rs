@@ -16,7 +16,7 @@ use std::time::Duration;
 /// What a server says once it accepts.
 const READY: &str = "listening on";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The process to end if this program must exit at once.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);

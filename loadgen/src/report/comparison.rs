@@ -3,7 +3,9 @@
 
 use super::columns::{cells, columns};
 use super::number::{NOT_MEASURED, Style};
-use super::{duration, memory, or_not_measured, percentile, signed_duration, verdict_lines};
+use super::{
+    duration, errors, memory, or_not_measured, percentile, signed_duration, verdict_lines,
+};
 use crate::compare::row_name;
 use crate::result::{Document, Figures, Run};
 use crate::verdict::State;
@@ -113,6 +115,8 @@ fn costs(document: &Document, style: Style) -> String {
         let name = row_name(run);
         if let Some(failure) = &run.failure {
             failures.push_str(&format!("{name}: {failure}\n"));
+        } else if !run.errors.is_empty() {
+            failures.push_str(&format!("{name}: errors {}\n", errors(run, style)));
         }
         rows.push(cost_row(&name, run, style));
     }
@@ -125,7 +129,7 @@ fn cost_row(name: &str, run: &Run, style: Style) -> Vec<String> {
         Some(other) => other,
         None => NOT_MEASURED,
     };
-    if run.rounds.iter().all(|round| round.failure.is_some()) {
+    if run.measured_ns == 0 {
         return vec![name.to_owned(), direction.to_owned(), NOT_MEASURED.to_owned()];
     }
     let latency = &run.latency_from_intended_ns;

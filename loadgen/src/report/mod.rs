@@ -8,7 +8,7 @@ pub(crate) mod progress;
 pub(crate) mod run;
 
 use self::number::{INSUFFICIENT, NOT_MEASURED, Style};
-use crate::result::{Document, Ended, Latency};
+use crate::result::{Document, Ended, Latency, Run};
 
 /// The lines that say whether to believe the rest: the verdict, every reason, a stop before time.
 pub(crate) fn verdict_lines(document: &Document) -> String {
@@ -25,6 +25,13 @@ pub(crate) fn verdict_lines(document: &Document) -> String {
         Ended::Aborted => text.push_str("ABORTED: every connection was lost; what was measured:\n"),
     }
     text
+}
+
+/// Error codes with their counts.
+pub(crate) fn errors(run: &Run, style: Style) -> String {
+    let each = run.errors.iter().map(|(code, count)| format!("{code} {}", style.count(*count)));
+    let all: Vec<String> = each.collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// A percentile: its time, or why there is none.

@@ -2,7 +2,9 @@
 
 use super::columns::{cells, columns};
 use super::number::{INSUFFICIENT, Style};
-use super::{duration, memory, or_not_measured, percentile, signed_duration, verdict_lines};
+use super::{
+    duration, errors, memory, or_not_measured, percentile, signed_duration, verdict_lines,
+};
 use crate::result::{Document, Latency, Run};
 use crate::verdict::State;
 
@@ -88,9 +90,7 @@ fn columns_of_facts(run: &Run, style: Style) -> String {
         let losses = format!("{gaps} gaps, {duplicates} duplicates, {reordered} reordered");
         fact("lost", format!("{losses}, {corrupted} corrupted"));
     }
-    let errors: Vec<String> =
-        run.errors.iter().map(|(code, count)| format!("{code} {}", style.count(*count))).collect();
-    fact("errors", if errors.is_empty() { "none".to_owned() } else { errors.join(", ") });
+    fact("errors", errors(run, style));
     let open = run.connection_counts;
     let counts = [open.open, run.connections, open.refused, open.lost];
     let [open, asked, refused, lost] = counts.map(|count| style.count(count));
