@@ -28,6 +28,8 @@ impl Flags {
     pub(crate) const PEER_ENDED: Self = Self(1 << 5);
     /// A ping is out; the next sign of life clears it.
     pub(crate) const PING_SENT: Self = Self(1 << 6);
+    /// It publishes faster than the workers pass on.
+    pub(crate) const THROTTLED: Self = Self(1 << 7);
     /// A request has begun to arrive and its deadline is set.
     pub(crate) const REQUEST_BEGUN: Self = Self(1 << 8);
     /// A message did not fit under `max_backpressure`: to be closed as a slow consumer.
@@ -45,7 +47,9 @@ impl Flags {
 
     /// While any of these is set the application gets no further message.
     pub(crate) const STOPS_MESSAGES: Self =
-        Self(Self::PAUSED.0 | Self::OVERRUN.0 | Self::CLOSE_WANTED.0);
+        Self(Self::PAUSED.0 | Self::THROTTLED.0 | Self::OVERRUN.0 | Self::CLOSE_WANTED.0);
+    /// While any of these is set nothing is read.
+    pub(crate) const STOPS_READING: Self = Self(Self::PAUSED.0 | Self::THROTTLED.0);
 
     pub(crate) fn has_any(self, flags: Self) -> bool {
         self.0 & flags.0 != 0

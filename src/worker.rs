@@ -68,6 +68,8 @@ pub(crate) struct Worker<D, A: Application> {
     ending: Vec<Slot>,
     /// Connections whose held input may be handled again.
     ready: Vec<Slot>,
+    /// Publishers that wait until the workers have passed on what they sent.
+    throttled: Vec<Slot>,
     home: Home,
     local: Local,
     /// Connections that may pull their next slice once the batch is over.
@@ -125,6 +127,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             effects: Vec::new(),
             ending: Vec::new(),
             ready: Vec::new(),
+            throttled: Vec::new(),
             home: Home::new(workers, limits.channels),
             local: Local::new(workers, slots_max),
             pulls: Vec::new(),
@@ -160,6 +163,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let outcome = self.driver.turn(deadline_ns, &mut completions);
         self.mesh.awake();
         self.now_ns = self.driver.now_ns();
+        self.logger.tick(self.now_ns);
         let quiet = completions.is_empty();
         for completion in completions.drain(..) {
             self.complete(completion);
@@ -176,6 +180,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Runs everything that handlers left behind, until nothing is left, and hands it over.
     fn settle(&mut self) {
+        self.post_unposted();
         loop {
             self.flush();
             self.pull();
@@ -183,15 +188,15 @@ impl<D: Driver, A: Application> Worker<D, A> {
             let Some(slot) = self.ready.pop() else { break };
             self.resume_held(slot);
         }
-        self.post_unposted();
         let driver = &mut self.driver;
         self.mesh.flush(|worker| driver.wake(worker));
     }
 
     /// When the next turn must end though nothing completes.
     fn wait_until_ns(&mut self) -> u64 {
-        let busy = !self.loopback.is_empty() || self.home_requests > 0 || self.home.is_waiting();
-        if busy || !self.mesh.prepare_to_sleep() {
+        // A home that waits for room in a queue is woken by the mesh when there is some.
+        let is_busy = !self.loopback.is_empty() || self.home_requests > 0;
+        if is_busy || !self.mesh.prepare_to_sleep() {
             return 0;
         }
         let timers = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);

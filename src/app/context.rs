@@ -28,7 +28,7 @@ impl std::error::Error for Overrun {}
 /// Something a handler asked for.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    Publish { channel: Name, kind: Kind, payload: Bytes },
+    Publish { slot: Slot, channel: Name, kind: Kind, payload: Bytes },
     Subscribe { slot: Slot, channel: Name, since: Option<Position> },
     Unsubscribe { slot: Slot, channel: Name },
     Close { slot: Slot, code: u16, reason: String },
@@ -91,8 +91,9 @@ impl Context<'_> {
 
     /// Publishes to a channel; its subscribers get the message, this connection too if it is one.
     pub fn publish(&mut self, channel: &Name, kind: Kind, payload: &[u8]) {
+        let (slot, channel) = (self.slot, channel.clone());
         let payload = Bytes::copy_from_slice(payload);
-        self.effects.push(Effect::Publish { channel: channel.clone(), kind, payload });
+        self.effects.push(Effect::Publish { slot, channel, kind, payload });
     }
 
     /// Subscribes this connection: publications arrive as messages, from `since` or from now.

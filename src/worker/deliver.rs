@@ -92,7 +92,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return;
         }
         connection.lane.flags.set(Flags::FIN_AFTER_LAST);
-        connection.lane.flags.clear(Flags::PAUSED);
+        connection.lane.flags.clear(Flags::STOPS_READING);
         self.held_bytes -= connection.held_bytes();
         connection.held = None;
         self.leave_all(slot);

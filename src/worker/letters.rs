@@ -5,13 +5,14 @@
 //! from one worker to another are handled in the order they were written, whatever they waited in.
 
 use ringwire_protocol::ws::Kind;
-use ringwire_ring::Driver;
+use ringwire_ring::{Driver, Slot};
 
 use bytes::Bytes;
 
 use super::Worker;
 use crate::app::Application;
 use crate::channels::{Answer, Name, Request, Turn, home_of};
+use crate::lane::Flags;
 use crate::limits::GATHERED_MAX;
 use crate::metrics::DropReason;
 
@@ -57,6 +58,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Tries again what no queue took.
     pub(super) fn post_unposted(&mut self) {
+        self.try_unposted();
+        self.relieve();
+    }
+
+    fn try_unposted(&mut self) {
         while let Some((to, letter)) = self.unposted.pop_front() {
             let bytes = letter.bytes();
             if let Err(letter) = self.mesh.push(to, letter, bytes) {
@@ -71,10 +77,38 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.mesh.overflowed() || !self.unposted.is_empty()
     }
 
-    /// A message that a WebSocket's handler publishes.
-    pub(super) fn publish_message(&mut self, channel: Name, kind: Kind, payload: Bytes) {
+    /// A message that a WebSocket's handler publishes. While too much is on its way already, the
+    /// publisher is not read from.
+    pub(super) fn publish_message(
+        &mut self,
+        slot: Slot,
+        channel: Name,
+        kind: Kind,
+        payload: Bytes,
+    ) {
         let text = kind == Kind::Text;
         self.ask(Request::Publish { channel, payload, text, receipt: None });
+        if self.is_congested()
+            && let Some(connection) = self.table.find(slot)
+            && !connection.lane.flags.has(Flags::THROTTLED)
+        {
+            connection.lane.flags.set(Flags::THROTTLED);
+            self.throttled.push(slot);
+            self.stop_reading(slot);
+        }
+    }
+
+    /// Reads from publishers again once their letters are on their way.
+    fn relieve(&mut self) {
+        if self.throttled.is_empty() || self.is_congested() {
+            return;
+        }
+        for slot in std::mem::take(&mut self.throttled) {
+            if let Some(connection) = self.table.find(slot) {
+                connection.lane.flags.clear(Flags::THROTTLED);
+                self.read_again(slot);
+            }
+        }
     }
 
     /// Handles the letters that have arrived, and those this worker wrote to itself.

@@ -51,7 +51,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.held_bytes += bytes.len();
         let too_much = match connection.role {
             Role::Waiting(_) => bytes.len() > WAITING_INPUT_BYTES_MAX,
-            _ => connection.lane.flags.has(Flags::PAUSED),
+            _ => connection.lane.flags.has_any(Flags::STOPS_READING),
         };
         let begun = matches!(connection.role, Role::Request)
             && !connection.lane.flags.has(Flags::REQUEST_BEGUN);
@@ -74,10 +74,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
-    /// Reading goes on, and what was held in between is handled before this turn ends.
+    /// Reading goes on unless something else stops it, and what was held in between is handled
+    /// before this turn ends.
     pub(super) fn read_again(&mut self, slot: Slot) {
         let Some(connection) = self.table.find(slot) else { return };
-        connection.lane.flags.clear(Flags::PAUSED);
+        if connection.lane.flags.has_any(Flags::STOPS_READING) {
+            return;
+        }
         if connection.lane.flags.has(Flags::RECEIVE_OFF) {
             connection.lane.flags.clear(Flags::RECEIVE_OFF);
             self.driver.receive(slot, true);
@@ -92,7 +95,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let mut used = 0;
         while used < bytes.len() {
             let Some(connection) = self.table.find(slot) else { return bytes.len() };
-            let paused = connection.lane.flags.has(Flags::PAUSED);
+            let paused = connection.lane.flags.has_any(Flags::STOPS_READING);
             let rest = &mut bytes[used..];
             let taken = match &mut connection.role {
                 Role::WebSocket { .. } if paused => 0,

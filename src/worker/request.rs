@@ -84,7 +84,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Bytes of the body, if this server takes so many.
     fn body_bytes(&self, request: &Request<'_>) -> Result<usize, Refusal> {
-        let Body::Length(length) = request.body else { return Ok(0) };
+        // An upgrade with a body is refused for it, not waited for.
+        let (Body::Length(length), false) = (request.body, request.wants_upgrade()) else {
+            return Ok(0);
+        };
         let reason = "the body is larger than the server takes: send less, or raise \
                       --max-message-size";
         match usize::try_from(length) {

@@ -130,8 +130,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Publish { channel, kind, payload } => {
-                    self.publish_message(channel, kind, payload);
+                Effect::Publish { slot, channel, kind, payload } => {
+                    self.publish_message(slot, channel, kind, payload);
                 }
                 Effect::Subscribe { slot, channel, since } => {
                     self.subscribe(slot, &channel, since, crate::channels::Encoding::Ws);
@@ -141,7 +141,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     self.metrics.dropped(DropReason::Application);
                     self.close(slot, code, &reason);
                 }
-                Effect::Resume { slot } => self.read_again(slot),
+                Effect::Resume { slot } => {
+                    if let Some(connection) = self.table.find(slot) {
+                        connection.lane.flags.clear(Flags::PAUSED);
+                    }
+                    self.read_again(slot);
+                }
             }
         }
         // Handlers do not run in between, so nothing was added: the memory is used again.
