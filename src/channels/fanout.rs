@@ -4,8 +4,9 @@
 //! and have not left meanwhile, each once; during it nobody changes place: leavers become
 //! tombstones, joiners stand behind the end. [`Local::end_fanout`] closes the ranks.
 
+use super::audience::NONE;
 use super::encoding::Encoding;
-use super::local::{Local, NONE};
+use super::local::Local;
 use super::name::Name;
 use super::request::Request;
 
@@ -22,8 +23,8 @@ pub struct Fanout {
 impl Local {
     /// Begins to tell all live members of `channel`. `None`: nobody of it is here.
     pub fn begin_fanout(&mut self, channel: &Name) -> Option<Fanout> {
-        let index = self.find_channel(channel)?;
-        let entry = self.entry(index);
+        let index = self.audiences.find(channel)?;
+        let entry = self.audiences.entry(index);
         let ends = std::array::from_fn(|encoding| entry.groups[encoding].len());
         if ends.iter().all(|&end| end == 0) {
             return None;
@@ -45,7 +46,7 @@ impl Local {
         connections.clear();
         while let Some(&encoding) = Encoding::ALL.get(fanout.encoding) {
             while fanout.place < fanout.ends[fanout.encoding] && connections.len() < members_max {
-                let id = self.entry(fanout.channel).groups[fanout.encoding][fanout.place];
+                let id = self.audiences.entry(fanout.channel).groups[fanout.encoding][fanout.place];
                 fanout.place += 1;
                 if id != NONE {
                     connections.push(self.connection_of(id));
@@ -64,7 +65,7 @@ impl Local {
     /// which worker.
     pub fn end_fanout(&mut self, fanout: Fanout, mut each: impl FnMut(usize, Request)) {
         let index = fanout.channel;
-        let entry = self.entry(index);
+        let entry = self.audiences.entry(index);
         entry.fanouts -= 1;
         if entry.fanouts > 0 {
             return;
@@ -78,11 +79,11 @@ impl Local {
                 each(home, request);
             }
         }
-        self.release_channel(index);
+        self.audiences.release(index);
     }
 
     fn close_ranks(&mut self, channel: u32, encoding: Encoding) {
-        let mut group = std::mem::take(&mut self.entry(channel).groups[encoding.index()]);
+        let mut group = std::mem::take(&mut self.audiences.entry(channel).groups[encoding.index()]);
         group.retain(|&id| id != NONE);
         if group.is_empty() {
             group = Vec::new();
@@ -90,6 +91,6 @@ impl Local {
         for (place, &id) in (0..).zip(&group) {
             self.set_place(id, place);
         }
-        self.entry(channel).groups[encoding.index()] = group;
+        self.audiences.entry(channel).groups[encoding.index()] = group;
     }
 }

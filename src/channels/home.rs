@@ -243,11 +243,7 @@ impl Home {
             debug_assert!(false, "a subscribed stream is never given up");
             return;
         };
-        let left = self.streams.change(index, |stream, limits, _| {
-            let left = stream.leave(from, encoding, count);
-            stream.trim(limits, now_ns);
-            left
-        });
+        let left = self.streams.change(index, |stream, _, _| stream.leave(from, encoding, count));
         if left == (Left::Gone { behind: true }) {
             self.lanes.count_behind(from, false);
         }

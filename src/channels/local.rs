@@ -8,13 +8,11 @@ use std::collections::HashMap;
 
 use ringwire_protocol::Position;
 
+use super::audience::{Audiences, NONE};
 use super::encoding::Encoding;
-use super::membership::{CHANNELS_MAX, Membership, State, Token};
+use super::membership::{Membership, State, Token};
 use super::name::{Name, home_of};
 use super::request::{Request, Seek, Slice};
-
-/// No entry, in lists of numbers.
-pub(super) const NONE: u32 = u32::MAX;
 
 /// What a subscriber asks for.
 #[derive(Clone, Copy, Debug)]
@@ -43,20 +41,6 @@ pub enum Arrival {
     Gone(Option<(usize, Request)>),
 }
 
-/// A channel with members on this worker.
-#[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) name: Name,
-    /// Live members by encoding. [`NONE`]: a tombstone.
-    pub(super) groups: [Vec<u32>; Encoding::COUNT],
-    /// Members in any state.
-    pub(super) members: u32,
-    /// Fan-outs that have begun and not ended: meanwhile nobody moves.
-    pub(super) fanouts: u32,
-    /// Who left during a fan-out, by encoding: their tombstones, not yet told to the home.
-    pub(super) departed: [u32; Encoding::COUNT],
-}
-
 /// This worker's subscribers of any channel. See the module's head.
 #[derive(Debug)]
 pub struct Local {
@@ -66,9 +50,7 @@ pub struct Local {
     memberships: Vec<Membership>,
     free: u32,
     ticket: u32,
-    pub(super) channels: Vec<Option<Box<Channel>>>,
-    free_channels: Vec<u32>,
-    by_name: HashMap<Name, u32>,
+    pub(super) audiences: Audiences,
     /// Where those stand that are catching up.
     cursors: HashMap<u32, Position>,
     live: usize,
@@ -91,9 +73,7 @@ impl Local {
             memberships: Vec::with_capacity(connections_max),
             free: 0,
             ticket: 0,
-            channels: Vec::new(),
-            free_channels: Vec::new(),
-            by_name: HashMap::new(),
+            audiences: Audiences::new(),
             cursors: HashMap::new(),
             live: 0,
         }
@@ -116,8 +96,8 @@ impl Local {
         if self.find(connection, channel).is_some() {
             return None;
         }
-        let index = self.channel(channel);
-        self.entry(index).members += 1;
+        let index = self.audiences.open(channel);
+        self.audiences.entry(index).members += 1;
         let ticket = self.next_ticket();
         let next = *self.first_of(connection);
         let id = self.insert(Membership::new(connection, index, terms.encoding, ticket, next));
@@ -138,7 +118,8 @@ impl Local {
         };
         let membership = self.memberships[id as usize];
         if slice.live {
-            let group = &mut self.entry(membership.channel()).groups[slice.encoding.index()];
+            let group =
+                &mut self.audiences.entry(membership.channel()).groups[slice.encoding.index()];
             let place = u32::try_from(group.len()).expect("fewer members than connections");
             push_exact(group, id);
             self.live += 1;
@@ -178,7 +159,7 @@ impl Local {
             membership.enter(State::Pending, ticket);
             let encoding = membership.encoding();
             let channel = membership.channel();
-            let channel = self.entry(channel).name.clone();
+            let channel = self.audiences.entry(channel).name.clone();
             let home = self.home(&channel);
             let seek = Seek {
                 channel,
@@ -219,7 +200,7 @@ impl Local {
     /// The channels of `connection`, the last joined first.
     pub fn channels_of(&self, connection: u32) -> impl Iterator<Item = &Name> + '_ {
         self.members_of(connection)
-            .map(|(_, membership)| &self.channel_at(membership.channel()).name)
+            .map(|(_, membership)| &self.audiences.at(membership.channel()).name)
     }
 
     /// Live memberships.
@@ -231,11 +212,7 @@ impl Local {
     /// Channels with members here.
     #[must_use]
     pub fn channels(&self) -> usize {
-        self.by_name.len()
-    }
-
-    pub(super) fn find_channel(&self, name: &Name) -> Option<u32> {
-        self.by_name.get(name).copied()
+        self.audiences.len()
     }
 
     pub(super) fn connection_of(&self, id: u32) -> u32 {
@@ -246,11 +223,6 @@ impl Local {
         self.memberships[id as usize].place = place;
     }
 
-    /// The channel at `index`.
-    pub(super) fn entry(&mut self, index: u32) -> &mut Channel {
-        self.channels[index as usize].as_mut().expect("a channel outlives its members")
-    }
-
     pub(super) fn departure(
         &self,
         channel: &Name,
@@ -258,17 +230,6 @@ impl Local {
         count: u32,
     ) -> (usize, Request) {
         (self.home(channel), Request::Leave { channel: channel.clone(), encoding, count })
-    }
-
-    /// Forgets the channel at `index` if nobody needs it.
-    pub(super) fn release_channel(&mut self, index: u32) {
-        let channel = self.entry(index);
-        if channel.members == 0 && channel.fanouts == 0 {
-            let name = channel.name.clone();
-            self.by_name.remove(&name);
-            self.channels[index as usize] = None;
-            self.free_channels.push(index);
-        }
     }
 
     /// Ends a membership; the departure to report, if it is to be reported now.
@@ -281,7 +242,7 @@ impl Local {
         self.memberships[id as usize].enter(State::Free, 0);
         self.memberships[id as usize].next = self.free;
         self.free = id + 1;
-        let channel = self.entry(index);
+        let channel = self.audiences.entry(index);
         channel.members -= 1;
         let mut departure = None;
         if membership.state() == State::Live {
@@ -300,7 +261,7 @@ impl Local {
             }
             self.live -= 1;
         }
-        self.release_channel(index);
+        self.audiences.release(index);
         departure
     }
 
@@ -319,7 +280,7 @@ impl Local {
     }
 
     fn find(&self, connection: u32, channel: &Name) -> Option<u32> {
-        let index = self.find_channel(channel)?;
+        let index = self.audiences.find(channel)?;
         self.members_of(connection)
             .find(|(_, membership)| membership.channel() == index)
             .map(|(id, _)| id)
@@ -352,31 +313,6 @@ impl Local {
         let id = u32::try_from(self.memberships.len()).expect("fewer members than fill memory");
         push_exact(&mut self.memberships, membership);
         id
-    }
-
-    fn channel(&mut self, name: &Name) -> u32 {
-        if let Some(index) = self.find_channel(name) {
-            return index;
-        }
-        let channel = Box::new(Channel {
-            name: name.clone(),
-            groups: Default::default(),
-            members: 0,
-            fanouts: 0,
-            departed: [0; Encoding::COUNT],
-        });
-        let index = self.free_channels.pop().unwrap_or_else(|| {
-            self.channels.push(None);
-            u32::try_from(self.channels.len() - 1).expect("fewer channels than fill memory")
-        });
-        assert!(index < CHANNELS_MAX, "a worker with {index} channels");
-        self.channels[index as usize] = Some(channel);
-        self.by_name.insert(name.clone(), index);
-        index
-    }
-
-    fn channel_at(&self, index: u32) -> &Channel {
-        self.channels[index as usize].as_ref().expect("a channel outlives its members")
     }
 
     fn first_of(&mut self, connection: u32) -> &mut u32 {

@@ -10,6 +10,7 @@
 //! Invariant: within an epoch a subscriber gets rising offsets, none twice; one it does not get is
 //! announced by [`Slice::recovered`] being false or by [`Answer::Gap`].
 
+mod audience;
 mod encoding;
 mod fanout;
 mod home;

@@ -283,8 +283,11 @@ impl Stream {
     /// Gives up the oldest publication, unless a destination has still to be offered it.
     pub(super) fn drop_oldest(&mut self) -> bool {
         let settled = self.settled();
-        let is_settled = |kept: &mut Kept| kept.publication.offset() <= settled;
-        let Some(oldest) = self.history.pop_front_if(is_settled) else {
+        let is_settled = |kept: &Kept| kept.publication.offset() <= settled;
+        if !self.history.front().is_some_and(is_settled) {
+            return false;
+        }
+        let Some(oldest) = self.history.pop_front() else {
             return false;
         };
         self.base = oldest.publication.offset();

@@ -28,24 +28,6 @@ fn nobody_misses_anything_in_silence() {
     let sum = |field: fn(&super::world::Seen) -> u64| -> u64 {
         worlds.iter().map(|(seen, _)| field(seen)).sum()
     };
-    eprintln!(
-        "{:?}",
-        [
-            sum(|s| s.deliveries),
-            sum(|s| s.gaps),
-            sum(|s| s.lost),
-            sum(|s| s.replayed),
-            sum(|s| s.sliced),
-            sum(|s| s.refused_offers),
-            sum(|s| s.refused_replies),
-            sum(|s| s.busy),
-            sum(|s| s.gone),
-            sum(|s| s.left_in_fanout),
-            worlds.iter().map(|w| w.1.evictions).sum(),
-            worlds.iter().map(|w| w.1.expiries).sum(),
-            worlds.iter().map(|w| w.1.refusals).sum()
-        ]
-    );
     assert!(sum(|seen| seen.deliveries) > 10_000);
     assert!(sum(|seen| seen.gaps) > 100);
     assert!(sum(|seen| seen.lost) > 100);
