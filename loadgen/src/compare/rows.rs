@@ -68,14 +68,21 @@ pub(crate) fn rows(
     runs
 }
 
-/// The verdict over every block that was measured.
+/// The verdict over every row, its rounds merged as they are reported.
 pub(crate) fn verdict(comparison: &Comparison) -> Verdict {
     let mut all = Verdict::valid();
-    for one in &comparison.measured {
-        let Ok(outcome) = &one.result else { continue };
-        let name = subject_name(&comparison.plan, one.block.subject);
-        let part = format!("{name} round {}", one.block.round);
-        all.merge(&part, verdict::judge(&Evidence::of(true, outcome)));
+    let rows = (0..comparison.plan.rows.len()).map(Subject::Row);
+    for subject in std::iter::once(Subject::Nobody).chain(rows) {
+        let results = outcomes(comparison, subject);
+        let Some(sum) = merge(results.filter_map(|(_, result)| result.as_ref().ok())) else {
+            continue;
+        };
+        let mut evidence = Evidence::of(true, &sum);
+        if subject == Subject::Nobody {
+            // Lag spoils latencies, and there are none.
+            evidence.lag_p99_ns = 0;
+        }
+        all.merge(&subject_name(&comparison.plan, subject), verdict::judge(&evidence));
     }
     all
 }

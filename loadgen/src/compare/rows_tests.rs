@@ -36,9 +36,12 @@ fn plan() -> Plan {
 fn outcome_of(subject: Subject) -> Outcome {
     let cost = |cpu_ns| samples::outcome().server.map(|server| ServerCost { cpu_ns, ..server });
     match subject {
-        Subject::Nobody => {
-            Outcome { server: cost(8_000_000), deliveries_in_window: 0, ..samples::outcome() }
-        }
+        Subject::Nobody => Outcome {
+            server: cost(8_000_000),
+            deliveries_in_window: 0,
+            intended: samples::histogram(0),
+            ..samples::outcome()
+        },
         Subject::Row(row) => {
             let factor = u64::try_from(row).unwrap() + 1;
             Outcome { server: cost(factor * 80_000_000), ..samples::outcome() }
@@ -213,12 +216,31 @@ fn rounds_that_overlap_cannot_be_told_apart() {
 }
 
 #[test]
+fn lag_spoils_rows_but_not_the_cost_of_publishing() {
+    let late = |subject| {
+        let mut comparison = comparison();
+        for one in &mut comparison.measured {
+            let Ok(outcome) = &mut one.result else { continue };
+            if one.block.subject == subject {
+                outcome.schedule_lag = samples::histogram(80);
+                for _ in 0..4 {
+                    outcome.schedule_lag.record(5_000_000).unwrap();
+                }
+            }
+        }
+        verdict(&comparison).state
+    };
+    assert_eq!(late(Subject::Row(0)), State::Invalid);
+    assert_eq!(late(Subject::Nobody), State::Valid);
+}
+
+#[test]
 fn invalid_numbers_are_marked() {
     let mut comparison = comparison();
     if let Ok(outcome) = &mut comparison.measured[1].result {
         outcome.impossible = 1;
     }
     let text = printed(&document(&comparison));
-    assert!(text.starts_with("INVALID   ws round 1: 1 messages carried"), "{text}");
+    assert!(text.starts_with("INVALID   ws: 1 messages carried"), "{text}");
     assert!(text.contains("\n~ Cheapest"), "{text}");
 }
