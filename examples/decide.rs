@@ -39,10 +39,9 @@ impl Application for Doorkeeper {
 
     fn on_upgrade(&mut self, request: &UpgradeRequest<'_, Greeting>) -> Decision<Greeting> {
         match request.header("Token") {
-            Some(b"open") => Decision::Accept {
-                session: Box::new("welcome".to_owned()),
-                subprotocol: None,
-            },
+            Some(b"open") => {
+                Decision::Accept { session: Box::new("welcome".to_owned()), subprotocol: None }
+            }
             Some(b"ask") => {
                 // Should the thread be gone, the handle is dropped and refuses with 503 by itself.
                 drop(self.lookups.send(request.later()));
@@ -63,7 +62,7 @@ impl Application for Doorkeeper {
     ) {
         let mut answer = format!("{greeting}: ").into_bytes();
         answer.extend_from_slice(message.payload);
-        drop(context.send(message.kind, &answer));
+        let _sent = context.send(message.kind, &answer);
     }
 }
 

@@ -18,7 +18,7 @@ impl Application for Echo {
 
     fn on_message(&mut self, (): &mut (), message: Message<'_>, context: &mut Context<'_>) {
         // A peer that reads too slowly is closed with 3008; there is nothing more to do here.
-        drop(context.send(message.kind, message.payload));
+        let _sent = context.send(message.kind, message.payload);
     }
 }
 

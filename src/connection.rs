@@ -104,7 +104,8 @@ pub(crate) struct Connection<S> {
 }
 
 /// User memory of one connection in this table.
-pub const CONNECTION_BYTES: usize = size_of::<Connection<Box<u8>>>();
+#[cfg(test)]
+pub(crate) const CONNECTION_BYTES: usize = size_of::<Connection<Box<u8>>>();
 
 /// The connections of one worker, by slot index. Reserved at once, touched as indices first
 /// appear, never moved.

@@ -3,7 +3,7 @@
 //!
 //! One pinned thread per core, one io_uring (or epoll) per thread, and the same channels over
 //! WebSocket, Server-Sent Events, long polling and polling. The binary serves [`app::Surface`];
-//! a program of its own implements [`Application`] and calls [`server::serve`].
+//! a program of its own implements [`Application`] and calls [`main_with`].
 //!
 //! What is not here: bytes on the wire (`ringwire_protocol`), what surrounds a connection's bytes
 //! (`ringwire_transport`), the kernel (`ringwire_ring`).
@@ -21,6 +21,7 @@ mod limits;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+pub mod program;
 mod room;
 pub mod server;
 mod target;
@@ -30,5 +31,6 @@ mod worker;
 
 pub use app::{Application, Context, Decision, Later, Message, UpgradeRequest};
 pub use channels::Name;
+pub use program::main_with;
 pub use ringwire_protocol::Position;
 pub use ringwire_protocol::ws::Kind;

@@ -5,7 +5,7 @@
 //! is worse than none.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -58,17 +58,16 @@ pub fn serve<A: Application>(
     let (logger, writer) = log::channel(config.log_level, config.log_format);
     let server = Server::start(config, &logger, application)?;
     let admin = AdminState::new(server.metrics.clone(), server.build(&logger));
-    let _admin = match config.admin_listen {
-        Some(address) => Some(Admin::start(address, Arc::clone(&admin))?),
-        None => None,
-    };
-    eprintln!("{server}");
-    for line in &server.notes {
-        eprintln!("{line}");
+    let mut lines = vec![server.to_string()];
+    lines.extend_from_slice(&server.notes);
+    if let Some(address) = config.admin_listen {
+        let listener = Admin::start(address, Arc::clone(&admin))?;
+        lines.push(format!("admin on {}", listener.address()));
     }
+    // Who closed these pipes does not want the lines; the server runs all the same.
+    let _told = writeln!(io::stderr(), "{}", lines.join("\n"));
     admin.set_ready();
-    println!("listening on {}", server.address());
-    drop(std::io::stdout().flush());
+    let _told = writeln!(io::stdout(), "listening on {}", server.address());
     let stop = server.stopper();
     let watcher = move || {
         let _first = signals.wait(None);
@@ -87,7 +86,7 @@ pub fn serve<A: Application>(
 
 /// Writes the log until the workers have left.
 fn watch(server: Server, mut writer: Writer) -> Result<(), Failure> {
-    let mut errors = std::io::stderr();
+    let mut errors = io::stderr();
     while !server.is_finished() {
         if writer.wait(WATCH_INTERVAL) {
             // A log nobody can read any more is no reason to stop serving.
