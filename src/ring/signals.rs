@@ -88,8 +88,10 @@ mod tests {
         std::thread::spawn(|| {
             let signals = Signals::block();
             assert_eq!(signals.wait(Some(Duration::ZERO)), None);
-            // SAFETY: takes no pointers; the signal is blocked in this thread.
-            let result = unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGHUP) };
+            // SAFETY: takes no pointers.
+            let thread = unsafe { libc::pthread_self() };
+            // SAFETY: the thread is this one, in which the signal is blocked.
+            let result = unsafe { libc::pthread_kill(thread, libc::SIGHUP) };
             assert_eq!(result, 0);
             assert_eq!(signals.wait(None), Some(Signal::Hangup));
         })

@@ -46,9 +46,8 @@ fn multishot_gives_way_before_the_table_is_full<E: Engine>(features: Features) {
     let options = Options { slots_max: 1024, ..Options::new(features) };
     let (mut worker, address) = Worker::<E>::listening(options);
     (worker.echoes, worker.closes) = (true, true);
-    let mut streams = worker.serve("the clients", || {
-        (0..1024).map(|_| client(address)).collect::<Vec<_>>()
-    });
+    let mut streams =
+        worker.serve("the clients", || (0..1024).map(|_| client(address)).collect::<Vec<_>>());
     worker.until("a full table", |worker| worker.accepted.len() == 1024);
     // These wait in the listener's queue.
     streams.extend((0..3).map(|_| client(address)));
@@ -202,8 +201,7 @@ fn what_is_queued_is_answered_before_the_listener_closes<E: Engine>(features: Fe
 }
 
 fn paused_means_that_the_queue_stays<E: Engine>(features: Features) {
-    let (mut workers, address) =
-        two_workers::<E>([Options::new(features), Options::new(features)]);
+    let (mut workers, address) = two_workers::<E>([Options::new(features), Options::new(features)]);
     workers[1].driver.accept(Accepting::Paused);
     turns(&mut workers);
     turns(&mut workers);

@@ -15,14 +15,14 @@ crate::on_both_engines!(
 );
 
 fn connections_are_made_from_the_source_asked_for<E: Engine>(features: Features) {
-    const COUNT: usize = 50;
+    const COUNT: u8 = 50;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut worker = Worker::<E>::new(Options::new(features));
     for round in 0..2 {
         let mut slots: Vec<Slot> = Vec::new();
         for number in 0..COUNT {
-            let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (number % 3) as u8));
+            let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + number % 3));
             let source = (number % 4 != 0).then_some(source);
             let slot = worker.driver.connect(address, source).unwrap();
             assert!(worker.seen.insert(slot, Default::default()).is_none());

@@ -123,14 +123,8 @@ pub(crate) struct Worker<E: Engine> {
 impl<E: Engine> Worker<E> {
     pub(crate) fn new(options: Options) -> Self {
         let Options { worker, bells, permits, slots_max, receive_buffers, features } = options;
-        let driver = E::make(EngineOptions {
-            worker,
-            bells,
-            slots_max,
-            permits,
-            receive_buffers,
-            features,
-        });
+        let driver =
+            E::make(EngineOptions { worker, bells, slots_max, permits, receive_buffers, features });
         Self {
             driver,
             seen: HashMap::new(),

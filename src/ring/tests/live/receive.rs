@@ -144,9 +144,9 @@ fn one_sender_gets_at_most_its_share_of_a_turn<E: Engine>(features: Features) {
 fn bytes_and_end_together_both_arrive<E: Engine>(features: Features) {
     let (mut worker, address) = Worker::<E>::listening(Options::new(features));
     worker.closes = true;
-    for round in 0..50 {
+    for round in 0..50_u32 {
         let mut stream = client(address);
-        let sent = pattern(round, 1 + round as usize * 700);
+        let sent = pattern(round.into(), 1 + round as usize * 700);
         stream.write_all(&sent).unwrap();
         drop(stream);
         let done = round as usize + 1;
