@@ -129,7 +129,7 @@ pub(crate) struct CompareFlags {
 /// Flags about the load that both commands take.
 #[derive(Debug, Args)]
 pub(crate) struct LoadFlags {
-    /// Time under load before the measured time [default: 0; in compare 1s, with --quick 250ms]
+    /// Time under load before the measured time [default: 0; in compare 1s, with --quick 100ms]
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", value_parser = units::duration_ns)]
     pub(crate) warmup: Option<u64>,
     /// Bytes of a payload, at least 20

@@ -106,7 +106,7 @@ pub(crate) fn plan(flags: &CompareFlags) -> Result<Plan, Failure> {
         let line = "compare needs blocks of at least 4 s: use --duration 4s or more";
         return Err(Failure::configuration(line));
     }
-    let warmup_default_ns = if flags.quick { SECOND_NS / 4 } else { SECOND_NS };
+    let warmup_default_ns = if flags.quick { SECOND_NS / 10 } else { SECOND_NS };
     let warmup_ns = flags.load.warmup.unwrap_or(warmup_default_ns);
     let history = history(flags, &rows)?;
     let is_cpu_measured = flags.server_pid.is_some() || flags.server_command.is_some();
@@ -278,7 +278,7 @@ mod tests {
     fn polling_rows_warm_up_for_an_interval() {
         let plan = planned("--server-command x --quick").unwrap();
         let warmups: Vec<u64> = plan.rows.iter().map(|row| plan.warmup_ns(*row)).collect();
-        assert_eq!(warmups, [250_000_000, 250_000_000, 250_000_000, SECOND_NS, 250_000_000]);
+        assert_eq!(warmups, [100_000_000, 100_000_000, 100_000_000, SECOND_NS, 100_000_000]);
     }
 
     #[test]
