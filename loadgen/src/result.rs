@@ -286,10 +286,14 @@ pub(crate) fn rounded(value: f64) -> i64 {
     value.round() as i64
 }
 
-/// Writes `document` to `path`: all of it, durably, or nothing.
+/// Writes `document` to `path`: all of it, durably, or nothing (if it is a file or none yet).
 pub(crate) fn write_atomically(path: &Path, document: &Document) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(document).map_err(io::Error::other)?;
     text.push(b'\n');
+    // A pipe or a device is written to, never replaced by a file.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return File::options().write(true).open(path)?.write_all(&text);
+    }
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
     let mut temporary_name = std::ffi::OsString::from(".");
     temporary_name.push(name);
@@ -443,8 +447,14 @@ mod tests {
 
     #[test]
     fn a_full_disk_leaves_the_old_file_and_nothing_else() {
-        // A file that refuses every byte, as a full disk does.
         assert!(write_whole(Path::new("/dev/full"), b"x").is_err());
+        // A device that refuses every byte, as a full disk does; behind a link, so that replacing
+        // it by mistake would cost the link alone.
+        let link = std::env::temp_dir().join(format!("loadgen-full-{}", std::process::id()));
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        assert!(write_atomically(&link, &sample()).is_err());
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        std::fs::remove_file(&link).unwrap();
         let missing = Path::new("/nowhere/result.json");
         assert!(write_atomically(missing, &sample()).is_err());
     }

@@ -226,6 +226,20 @@ fn an_echo_run_ends_in_text_and_a_result_that_keeps_to_its_schema() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_told_and_exits_1() {
+    let address = echo_server();
+    let link = result_path("full");
+    std::os::unix::fs::symlink("/dev/full", &link).expect("a link can be made");
+    let out = link.display();
+    let line = format!("run ws://{address}/echo -c 1 -d 1s --quiet --out json={out}");
+    let (code, stdout, stderr) = ended(&line);
+    std::fs::remove_file(&link).expect("the link can be removed");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stdout.contains("replies"), "{stdout}");
+    assert!(stderr.contains("was not written: No space left"), "{stderr}");
+}
+
+#[test]
 fn an_interrupt_prints_what_was_measured_and_exits_105() {
     let address = echo_server();
     let path = result_path("interrupted");

@@ -114,10 +114,21 @@ fn server(run: &Run, style: Style) -> String {
     let Some(server) = &run.server else {
         return "not measured: add --server-pid".to_owned();
     };
-    let cpu = or_not_measured(server.cpu_ns_per_message, |ns| signed_duration(style, ns));
+    let cpu = server_cpu(run, style);
     let rss = or_not_measured(server.rss_bytes, |bytes| memory(style, bytes));
     let each = or_not_measured(server.rss_bytes_per_connection, |bytes| memory(style, bytes));
-    format!("{cpu} CPU a message; {rss} resident, {each} a connection")
+    format!("{cpu}; {rss} resident, {each} a connection")
+}
+
+/// What the server used for each message, or in all where there are none.
+fn server_cpu(run: &Run, style: Style) -> String {
+    let server = run.server.as_ref();
+    let each = server.and_then(|server| server.cpu_ns_per_message);
+    let all = server.and_then(|server| server.cpu_ns);
+    match (each, all) {
+        (Some(ns), _) => format!("{} CPU a message", signed_duration(style, ns)),
+        (None, all) => format!("{} CPU", or_not_measured(all, |ns| duration(style, ns))),
+    }
 }
 
 fn loadgen(run: &Run, style: Style) -> String {
