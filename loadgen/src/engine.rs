@@ -290,8 +290,11 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
     let is_open_loop = crew.plan.is_open_loop() && scenario.mode != Mode::Idle;
     let offered = offered.filter(|_| is_open_loop).unwrap_or(ledger.sent_of_window);
     let picked_up = if is_open_loop { ledger.picked_up_of_window } else { ledger.sent_of_window };
-    let errors: BTreeMap<String, u64> =
+    let mut errors: BTreeMap<String, u64> =
         ledger.errors.iter().map(|(code, count)| (code.to_string(), *count)).collect();
+    if ledger.intended.clamped() > 0 {
+        errors.insert("app.latency_clamped".to_owned(), ledger.intended.clamped());
+    }
     let costs = conductor.costs.as_ref();
     Outcome {
         intended: ledger.intended.histogram(),

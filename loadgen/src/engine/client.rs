@@ -25,6 +25,10 @@ use open::Connecting;
 use say::Keys;
 use schedule::Schedule;
 
+/// A connection that said nothing for this long may be ended by its server, and is opened again;
+/// one that ends sooner without an answer is refused, or the two would go on for ever.
+const IDLE_NS: u64 = 1_000_000_000;
+
 /// No connection.
 const NOBODY: u32 = u32::MAX;
 
@@ -283,10 +287,12 @@ impl<D: Driver> Client<D> {
                 Speech::None | Speech::Opening(_) | Speech::Http(_) => ErrorCode::HttpEnded,
             },
         };
-        let Member { speech, is_proven, .. } = &self.members[member];
+        let Member { speech, is_proven, is_asking, was_open, since_ns, .. } = &self.members[member];
         // A server may end keep-alive at any time between two answers; a poll is asked again.
         let is_keep_alive = matches!(speech, Speech::Http(reader) if reader.is_empty());
-        if is_keep_alive && *is_proven && self.goodbye_until_ns.is_none() {
+        let age_ns = self.now_ns.saturating_sub(*since_ns);
+        let may_try_again = *is_proven || (*was_open && !is_asking && age_ns >= IDLE_NS);
+        if is_keep_alive && may_try_again && self.goodbye_until_ns.is_none() {
             self.reconnect(member);
         } else {
             self.lose(member, code);

@@ -247,6 +247,7 @@ impl<D: Driver> Client<D> {
         self.ledger.reconnects += 1;
         let member = &mut self.members[position];
         member.must_reconnect = false;
+        member.since_ns = self.now_ns;
         member.is_proven = false;
         if member.part == Part::Publisher && member.outstanding() > 0 {
             // Whether it was taken is unknown, and saying it again might say it twice.
