@@ -23,8 +23,10 @@ const BACKOFF_MAX_NS: u64 = 1_000_000_000;
 pub(crate) enum Plan {
     /// Any number: there is room for all that one wait can bring.
     Many,
-    /// At most so many.
+    /// At most so many, waiting for clients to come.
     Singles(u32),
+    /// Permits are too few for any to lie idle: look at the queue, and claim for what is there.
+    Ask,
 }
 
 /// The room of one engine.
@@ -98,13 +100,13 @@ impl Gate {
         {
             return Plan::Many;
         }
-        let room = slots_free.min(permits_free);
-        let share = if is_scarce { 1 } else { (room / 4).clamp(1, SINGLES_MAX) };
-        let want = share.min(slots_free);
-        let mut held = self.hold(want.max(armed));
-        if held == 0 && want > 0 {
-            held = self.wait_for_permit();
+        let by_permits = permits_free / 4;
+        if is_scarce || by_permits == 0 {
+            self.hold(armed);
+            return Plan::Ask;
         }
+        let want = (slots_free / 4).clamp(1, SINGLES_MAX).min(by_permits).min(slots_free);
+        let held = self.hold(want.max(armed));
         Plan::Singles(want.min(held))
     }
 
@@ -113,6 +115,16 @@ impl Gate {
         let want = most.min(self.slots_max.saturating_sub(self.used));
         let held = self.hold(want);
         if held == 0 && want > 0 { self.wait_for_permit() } else { held }
+    }
+
+    /// Whether there is still no permit since this worker began to wait for one.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.permits.is_waiting(self.worker) && self.permits.available() == 0
+    }
+
+    /// Whether the table has a free entry.
+    pub(crate) fn has_slot(&self) -> bool {
+        self.used < self.slots_max
     }
 
     /// Whether one more client could be accepted.
@@ -256,7 +268,7 @@ mod tests {
             assert!(gate.used() + count <= 2000);
             gate.admit();
         }
-        assert_eq!(gate.used(), 2000);
+        assert_eq!((gate.used(), gate.plan(0)), (2000, Plan::Singles(0)));
         gate.leave();
         assert_eq!(gate.plan(0), Plan::Singles(1));
         drop(gate);
@@ -264,20 +276,27 @@ mod tests {
     }
 
     #[test]
-    fn permits_left_by_one_reach_the_other() {
-        let permits = Arc::new(Permits::new(3));
+    fn the_last_permits_go_to_whoever_has_a_client() {
+        let permits = Arc::new(Permits::new(4));
         let (mut one, mut other) = (gate(0, 100, &permits), gate(1, 100, &permits));
+        assert_eq!(other.plan(0), Plan::Singles(1));
+        // It idles with a permit; the first needs them all.
         for _ in 0..3 {
-            assert_eq!(one.plan(0), Plan::Singles(1));
+            assert_eq!(one.plan(0), Plan::Ask);
+            assert_eq!(one.claim(1), 1);
             one.admit();
         }
-        assert_eq!(other.plan(0), Plan::Singles(0));
+        assert_eq!(one.claim(1), 0);
         assert!(permits.is_scarce());
-        one.leave();
-        assert!(!permits.is_scarce());
-        assert_eq!(other.plan(0), Plan::Singles(1));
-        other.admit();
-        assert_eq!(one.plan(0), Plan::Singles(0));
+        assert_eq!(other.plan(1), Plan::Ask);
+        assert_eq!(permits.available(), 0, "bound to an accept that is still under way");
+        assert_eq!(other.plan(0), Plan::Ask);
+        assert!(!permits.is_scarce(), "giving it back is news to those who wait");
+        assert_eq!(one.claim(5), 1);
+        one.admit();
+        assert_eq!((one.claim(1), other.claim(1)), (0, 0));
+        drop(one);
+        assert_eq!(other.claim(9), 4);
     }
 
     #[test]

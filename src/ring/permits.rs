@@ -81,6 +81,11 @@ impl Permits {
         self.waiting.fetch_or(1 << (worker % 64), Ordering::SeqCst) == 0
     }
 
+    /// Whether `worker`, or one with the same bit, waits for a permit.
+    pub(crate) fn is_waiting(&self, worker: usize) -> bool {
+        self.waiting.load(Ordering::SeqCst) & 1 << (worker % 64) != 0
+    }
+
     /// Whether some worker waits for a permit, so that others should hold no spare ones.
     pub(crate) fn is_scarce(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) != 0

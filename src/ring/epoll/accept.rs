@@ -125,6 +125,11 @@ impl Epoll {
         if !self.acceptor.has_news || self.gate.retry_at_ns(self.now_ns).is_some() {
             return;
         }
+        if !self.gate.has_room() && self.acceptor.listener.as_ref().is_some_and(is_empty) {
+            // No reason to ask others for permits.
+            self.acceptor.has_news = false;
+            return;
+        }
         let room = self.gate.claim(ACCEPTS_MAX);
         for _ in 0..room {
             let Some(listener) = &self.acceptor.listener else { break };
@@ -150,4 +155,8 @@ impl Epoll {
         // Idle permits are for others.
         self.gate.hold(0);
     }
+}
+
+fn is_empty(listener: &Listener) -> bool {
+    listener.queue_len() == 0
 }

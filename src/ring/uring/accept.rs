@@ -1,5 +1,5 @@
-//! Accepting: multishot while there is ample room, one at a time near the end of it, not at all
-//! when the table or the permits are used up.
+//! Accepting: multishot while there is ample room, one at a time near the end of it, and when
+//! permits are scarce only what is known to be queued.
 //!
 //! Invariant: accepts under way never exceed the room ([`crate::gate`]), because the kernel drops
 //! a client that it accepted and finds no table entry for.
@@ -20,6 +20,10 @@ use crate::slot::Slot;
 
 const MANY: Token = Token::plain(Kind::AcceptMany);
 const ONE: Token = Token::plain(Kind::AcceptOne);
+const WATCH: Token = Token::plain(Kind::Watch);
+
+/// Queued clients accepted before the others get their turn.
+const ACCEPTS_MAX: u32 = 256;
 
 /// The listener and the accepts under way on it.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Acceptor {
     has_many: bool,
     /// Single accepts under way.
     ones: u32,
+    /// The queue is being watched, which takes no permit.
+    is_watching: bool,
     pub(super) is_cancelling: bool,
     ignores_newcomers: bool,
     is_member: bool,
@@ -45,6 +51,7 @@ impl Default for Acceptor {
             wanted: Accepting::Paused,
             has_many: false,
             ones: 0,
+            is_watching: false,
             is_cancelling: false,
             ignores_newcomers: false,
             is_member: true,
@@ -65,7 +72,11 @@ impl Acceptor {
     }
 
     fn is_idle(&self) -> bool {
-        !self.has_many && self.ones == 0
+        !self.has_many && self.ones == 0 && !self.is_watching
+    }
+
+    fn queue_len(&self) -> u32 {
+        self.listener.as_ref().map_or(0, Listener::queue_len)
     }
 
     fn set_member(&mut self, is_member: bool) {
@@ -120,16 +131,48 @@ impl Uring {
         match plan {
             Plan::Many if self.acceptor.has_many => {}
             Plan::Many => self.accept_many(),
-            Plan::Singles(_) if self.acceptor.has_many => self.cancel_accepts(),
+            Plan::Singles(_) | Plan::Ask if self.acceptor.has_many => self.cancel_accepts(),
             Plan::Singles(count) => {
                 while self.acceptor.ones < count {
                     self.accept_one();
                 }
-                // Others may need the permits that idle accepts hold.
-                if self.acceptor.ones > count.max(1) {
-                    self.cancel_accepts();
-                }
             }
+            Plan::Ask if self.acceptor.ones > 0 => self.cancel_accepts(),
+            // What is watched was empty; who waits for permits will be rung.
+            Plan::Ask
+                if self.acceptor.is_watching || self.gate.is_waiting() || !self.gate.has_slot() => {
+            }
+            Plan::Ask => match self.acceptor.queue_len() {
+                0 => self.watch_queue(),
+                queue_len => self.accept_queued(queue_len),
+            },
+        }
+    }
+
+    /// Accepts of `queue_len` clients that wait as many as there is room for.
+    fn accept_queued(&mut self, queue_len: u32) {
+        let room = self.gate.claim(queue_len.min(ACCEPTS_MAX));
+        for _ in 0..room {
+            self.accept_one();
+        }
+    }
+
+    /// Watches for clients without keeping permits for them.
+    fn watch_queue(&mut self) {
+        let Some(listener) = &self.acceptor.listener else { return };
+        let fd = Fd(listener.as_fd().as_raw_fd());
+        let events = u32::from(libc::POLLIN.cast_unsigned());
+        let entry = opcode::PollAdd::new(fd, events).build();
+        self.acceptor.is_watching = true;
+        // SAFETY: the operation points at no memory.
+        unsafe { self.start(entry, WATCH) }
+    }
+
+    pub(super) fn watched(&mut self) {
+        self.under_way -= 1;
+        self.acceptor.is_watching = false;
+        if self.acceptor.is_idle() {
+            self.acceptor.is_cancelling = false;
         }
     }
 
@@ -153,26 +196,20 @@ impl Uring {
             }
         }
         self.acceptor.set_member(false);
-        let queue_len = self.acceptor.listener.as_ref().map_or(0, Listener::queue_len);
-        if self.acceptor.has_many || (self.acceptor.ones > 0 && queue_len == 0) {
+        let queue_len = self.acceptor.queue_len();
+        let is_idling = self.acceptor.has_many
+            || self.acceptor.is_watching
+            || (self.acceptor.ones > 0 && queue_len == 0);
+        if is_idling {
             self.cancel_accepts();
         }
         if !self.acceptor.is_idle() {
             return false;
         }
-        if queue_len == 0 {
-            return true;
-        }
         if self.gate.retry_at_ns(self.now_ns).is_none() {
-            let room = match self.gate.plan(0) {
-                Plan::Many => self.gate.reserve(),
-                Plan::Singles(count) => count,
-            };
-            for _ in 0..queue_len.min(room) {
-                self.accept_one();
-            }
+            self.accept_queued(queue_len);
         }
-        false
+        queue_len == 0
     }
 
     fn accept_many(&mut self) {
@@ -200,7 +237,11 @@ impl Uring {
             return;
         }
         self.acceptor.is_cancelling = true;
-        let kinds = [(self.acceptor.has_many, MANY), (self.acceptor.ones > 0, ONE)];
+        let kinds = [
+            (self.acceptor.has_many, MANY),
+            (self.acceptor.ones > 0, ONE),
+            (self.acceptor.is_watching, WATCH),
+        ];
         for (_, token) in kinds.into_iter().filter(|(is_under_way, _)| *is_under_way) {
             let all = CancelBuilder::user_data(token.bits()).all();
             let entry = opcode::AsyncCancel2::new(all).build();

@@ -262,6 +262,7 @@ impl Uring {
             Kind::Receive => self.received(done, completions),
             Kind::Send => self.sent(done, completions),
             Kind::AcceptMany | Kind::AcceptOne => self.accepted(done, completions),
+            Kind::Watch => self.watched(),
             Kind::Connect => self.connected(done, completions),
             Kind::Shutdown => self.is_shut_down(done),
             Kind::Close => self.is_closed(done, completions),

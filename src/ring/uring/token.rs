@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Nothing = 0,
     AcceptMany,
     AcceptOne,
+    /// Watching the listener's queue.
+    Watch,
     Receive,
     Send,
     Batch,
@@ -33,10 +35,11 @@ pub(super) enum Kind {
     Ring,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Nothing,
     Kind::AcceptMany,
     Kind::AcceptOne,
+    Kind::Watch,
     Kind::Receive,
     Kind::Send,
     Kind::Batch,
