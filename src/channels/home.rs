@@ -11,7 +11,7 @@ use super::encoding::Encoding;
 use super::lanes::{Lanes, Out};
 use super::limits::{ChannelLimits, HomeCounters};
 use super::name::Name;
-use super::request::{Answer, Busy, Items, Read, Request, Seek, Slice};
+use super::request::{Answer, Busy, Items, Read, Receipt, Request, Seek, Slice};
 use super::stream::{Batches, Left, News, Stream, kept_bytes};
 use super::streams::Streams;
 
@@ -133,7 +133,12 @@ impl Home {
             }
             Request::Publish { channel, payload, text, receipt } => {
                 let result = self.publish(&channel, text, payload, turn);
-                if let Some(receipt) = receipt {
+                let number = match receipt {
+                    Receipt::Always(number) => Some(number),
+                    Receipt::OnRefusal(number) => result.is_err().then_some(number),
+                    Receipt::Never => None,
+                };
+                if let Some(receipt) = number {
                     self.lanes.reply(from, Answer::Published { receipt, result }, turn.out);
                 }
             }

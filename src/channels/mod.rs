@@ -34,4 +34,4 @@ pub use limits::{ChannelLimits, HomeCounters};
 pub use local::{Arrival, Local, Terms};
 pub use name::{Name, home_of};
 pub use publication::{Batch, Publication, join};
-pub use request::{Answer, Busy, Items, Read, Request, Seek, Slice};
+pub use request::{Answer, Busy, Items, Read, Receipt, Request, Seek, Slice};

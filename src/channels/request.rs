@@ -31,7 +31,7 @@ pub enum Request {
         /// How many.
         count: u32,
     },
-    /// A new publication; answered by [`Answer::Published`] if there is a receipt.
+    /// A new publication; answered by [`Answer::Published`] as its receipt says.
     Publish {
         /// The channel.
         channel: Name,
@@ -40,7 +40,7 @@ pub enum Request {
         /// Whether they are UTF-8 text.
         text: bool,
         /// To be given back with the answer.
-        receipt: Option<u64>,
+        receipt: Receipt,
     },
     /// What is new, once; answered by [`Answer::Read`] or [`Answer::Refused`].
     Read {
@@ -53,6 +53,17 @@ pub enum Request {
         /// The most bytes of poll items to return; one item is always returned if there is any.
         bytes_max: usize,
     },
+}
+
+/// When the publisher is told what became of its publication, and the number to give back then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// In any case.
+    Always(u64),
+    /// Only if there was no room for it.
+    OnRefusal(u64),
+    /// Never.
+    Never,
 }
 
 /// Who wants which publications.

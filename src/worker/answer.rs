@@ -3,6 +3,7 @@
 //! Not here: event streams and WebSockets (`subscribe`). Invariant: each such request is answered
 //! once, and then the connection reads on.
 
+use ringwire_protocol::ws::CloseCode;
 use ringwire_protocol::{Position, poll};
 use ringwire_ring::{Driver, Slot};
 
@@ -17,9 +18,12 @@ pub(super) const JSON_HEADERS: [(&str, &str); 2] =
     [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
 
 impl<D: Driver, A: Application> Worker<D, A> {
-    /// Answers a POST.
+    /// Answers a POST; tells a WebSocket that what it published found no room.
     pub(super) fn answer_publish(&mut self, receipt: u64, result: Result<Position, Busy>) {
         let slot = Slot::from_bits(receipt);
+        if result.is_err() {
+            self.close(slot, CloseCode::POLICY.0, "no room for the publication");
+        }
         if !self.is_waiting(slot, |pending| matches!(pending, Pending::Publish)) {
             return;
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::Worker;
 use crate::app::Application;
-use crate::channels::{Answer, Name, Request, Turn, home_of};
+use crate::channels::{Answer, Name, Receipt, Request, Turn, home_of};
 use crate::lane::Flags;
 use crate::limits::GATHERED_MAX;
 use crate::metrics::DropReason;
@@ -87,7 +87,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         payload: Bytes,
     ) {
         let text = kind == Kind::Text;
-        self.ask(Request::Publish { channel, payload, text, receipt: None });
+        let receipt = Receipt::OnRefusal(slot.to_bits());
+        self.ask(Request::Publish { channel, payload, text, receipt });
         if self.is_congested()
             && let Some(connection) = self.table.find(slot)
             && !connection.lane.flags.has(Flags::THROTTLED)

@@ -6,14 +6,14 @@
 
 use bytes::Bytes;
 use ringwire_protocol::http::{
-    Body, Method, Refusal, Request, encode_refusal, encode_response, encode_response_head,
-    origin_allowed, parse_request,
+    Body, Method, Refusal, Request, encode_continue, encode_refusal, encode_response,
+    encode_response_head, origin_allowed, parse_request,
 };
 use ringwire_ring::{Driver, Slot};
 
 use super::Worker;
 use crate::app::Application;
-use crate::channels::{Name, Request as Ask};
+use crate::channels::{Name, Receipt, Request as Ask};
 use crate::connection::{Pending, Progress};
 use crate::lane::Flags;
 use crate::limits::POLL_ANSWER_BYTES_MAX;
@@ -65,21 +65,39 @@ impl<D: Driver, A: Application> Worker<D, A> {
     ) -> Result<usize, Refusal> {
         let (head_bytes, request_bytes) = match progress.whole {
             Some(whole) => whole,
-            None => {
-                let Some(end) = progress.scanner.find_end(bytes, &self.limits.head)? else {
-                    return Ok(0);
-                };
-                (end, end + self.body_bytes(&parse_request(&bytes[..end], &self.limits.head)?)?)
-            }
+            None => match self.measure(slot, bytes, progress)? {
+                Some(whole) => whole,
+                None => return Ok(0),
+            },
         };
         if bytes.len() < request_bytes {
-            progress.whole = Some((head_bytes, request_bytes));
             return Ok(0);
         }
         let request = parse_request(&bytes[..head_bytes], &self.limits.head)?;
         self.begin_request(slot, &request);
         self.route(slot, &request, &bytes[head_bytes..request_bytes])?;
         Ok(request_bytes)
+    }
+
+    /// Bytes of the head, and of head and body together, once the head is whole.
+    fn measure(
+        &mut self,
+        slot: Slot,
+        bytes: &[u8],
+        progress: &mut Progress,
+    ) -> Result<Option<(usize, usize)>, Refusal> {
+        let Some(end) = progress.scanner.find_end(bytes, &self.limits.head)? else {
+            return Ok(None);
+        };
+        let request = parse_request(&bytes[..end], &self.limits.head)?;
+        let whole = (end, end + self.body_bytes(&request)?);
+        if bytes.len() < whole.1 && request.expects_continue {
+            let mut out = Vec::new();
+            encode_continue(&mut out);
+            self.say(slot, out);
+        }
+        progress.whole = Some(whole);
+        Ok(progress.whole)
     }
 
     /// Bytes of the body, if this server takes so many.
@@ -186,8 +204,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let binary = essence.eq_ignore_ascii_case(b"application/octet-stream");
         let text = !binary && str::from_utf8(body).is_ok();
         self.wait_for(slot, Pending::Publish);
+        let receipt = Receipt::Always(slot.to_bits());
         let payload = Bytes::copy_from_slice(body);
-        self.ask(Ask::Publish { channel, payload, text, receipt: Some(slot.to_bits()) });
+        self.ask(Ask::Publish { channel, payload, text, receipt });
     }
 
     /// Answers the request at hand; the connection stays if it may.
@@ -230,6 +249,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Says no, and ends the connection after it.
     pub(super) fn refuse(&mut self, slot: Slot, refusal: &Refusal, headers: &[(&str, &str)]) {
         self.metrics.refused(refusal.status);
+        self.logger.debug(format_args!("refused: {refusal}"));
         let mut out = Vec::with_capacity(256);
         encode_refusal(&mut out, refusal, headers);
         self.say(slot, out);

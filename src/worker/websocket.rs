@@ -84,6 +84,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Answers the peer's Close or its violation as the protocol says.
     fn end_websocket(&mut self, slot: Slot, answer: Answer, violation: Option<Violation>) {
         if let Some(violation) = violation {
+            self.logger.debug(format_args!("failed a WebSocket: {violation}"));
             self.metrics.dropped(match violation.close_code() {
                 1007 => DropReason::Utf8,
                 1008 => DropReason::Policy,

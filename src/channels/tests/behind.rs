@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::{Answer, Encoding, Name, Request};
+use super::super::{Answer, Encoding, Name, Receipt, Request};
 use super::desk::{Desk, LIMITS, WIDE, at, batch_offsets, offsets, seek, slice};
 
 #[test]
@@ -56,7 +56,7 @@ fn refused_answers_are_owed_in_order() {
         channel: Name::new("a"),
         payload: Bytes::from_static(b"y"),
         text: true,
-        receipt: Some(receipt),
+        receipt: Receipt::Always(receipt),
     };
     desk.handle(1, receipt(1));
     desk.handle(1, receipt(2));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::{Answer, Busy, ChannelLimits, Encoding, Name, Request};
+use super::super::{Answer, Busy, ChannelLimits, Encoding, Name, Receipt, Request};
 use super::desk::{Desk, LIMITS, WIDE, at, batch, batch_offsets, seek};
 
 #[test]
@@ -154,7 +154,7 @@ fn gathering_has_an_end() {
                 channel: Name::new("a"),
                 payload: Bytes::from_static(b"x"),
                 text: true,
-                receipt: None,
+                receipt: Receipt::Never,
             },
         );
         assert_eq!(desk.answers.is_empty(), number < 256);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use ringwire_protocol::{Epoch, Position};
 
 use super::super::{
-    Answer, Batch, Busy, ChannelLimits, Encoding, Home, Items, Name, Request, Seek, Slice, Turn,
+    Answer, Batch, Busy, ChannelLimits, Encoding, Home, Items, Name, Receipt, Request, Seek, Slice,
+    Turn,
 };
 
 /// A home, the answers it gave, and which workers take none.
@@ -72,7 +73,10 @@ impl Desk {
     pub(super) fn publish(&mut self, channel: &str, payload: &str) -> Result<Position, Busy> {
         let payload = Bytes::copy_from_slice(payload.as_bytes());
         let channel = Name::new(channel);
-        self.handle(2, Request::Publish { channel, payload, text: true, receipt: Some(1) });
+        self.handle(
+            2,
+            Request::Publish { channel, payload, text: true, receipt: Receipt::Always(1) },
+        );
         let published = self.answers.pop();
         match published {
             Some((2, Answer::Published { receipt: 1, result })) => result,

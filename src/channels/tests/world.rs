@@ -15,8 +15,8 @@ use bytes::Bytes;
 use ringwire_protocol::{Epoch, Position};
 
 use super::super::{
-    Answer, ChannelLimits, Encoding, Home, HomeCounters, Local, Name, Publication, Request, Terms,
-    Turn,
+    Answer, ChannelLimits, Encoding, Home, HomeCounters, Local, Name, Publication, Receipt,
+    Request, Terms, Turn,
 };
 use super::random::Random;
 
@@ -141,7 +141,8 @@ impl World {
         let filler = "x".repeat(self.random.below(60));
         let payload = Bytes::from(format!("{channel} {receipt} {filler}"));
         self.published.insert(receipt, payload.clone());
-        let receipt = (!self.random.once_in(5)).then_some(receipt);
+        let receipt =
+            if self.random.once_in(5) { Receipt::Never } else { Receipt::Always(receipt) };
         let text = !self.random.once_in(4);
         let home = self.locals[worker].home(&channel);
         self.ask(worker, home, Request::Publish { channel, payload, text, receipt });
