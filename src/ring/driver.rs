@@ -164,7 +164,12 @@ pub trait Driver {
     fn send(&mut self, slot: Slot, bytes: Bytes);
 
     /// Sends everything in `batch` now, without waiting for any socket. On return the kernel holds
-    /// none of its memory, and [`Batch::failures`] lists what was not taken whole.
+    /// none of its memory, and [`Batch::take_failures`] gives what was not taken whole.
+    ///
+    /// A send beside a waiting [`Driver::send`] of the same slot comes back untouched, as from a
+    /// full socket; one to a slot that is closed or gone with `ECANCELED`; one after
+    /// [`Driver::shutdown`] of writing with `EPIPE`. (*sim* panics where a worker should have
+    /// known better.)
     fn batch(&mut self, batch: &mut Batch);
 
     /// Ends a direction of the connection, after whatever was handed over before.
