@@ -1,69 +1,12 @@
 //! Channels across workers: order, no hole, no duplicate, and every gap announced.
 
+use ringwire_protocol::Position;
 use ringwire_protocol::poll::{parse_answer, parse_item};
-use ringwire_protocol::ws::{Cursor, Event, Inbound, Limits, Opcode, Role, encode_frame};
-use ringwire_protocol::{Position, sse};
+use ringwire_protocol::ws::{Opcode, encode_frame};
 use ringwire_ring::sim::{Faults, RawPeer, each_seed};
 
+use super::wire::{body, events, messages, position_of, post, stream, upgrade};
 use super::world::{Plan, World};
-
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 16 };
-
-fn upgrade(channel: &str, extra: &str) -> String {
-    format!(
-        "GET /channels/{channel} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{extra}\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-}
-
-fn stream(channel: &str, extra: &str) -> String {
-    format!(
-        "GET /channels/{channel} HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n{extra}\r\n"
-    )
-}
-
-fn post(channel: &str, body: &str) -> String {
-    let len = body.len();
-    format!("POST /channels/{channel} HTTP/1.1\r\nHost: h\r\nContent-Length: {len}\r\n\r\n{body}")
-}
-
-fn body(answer: &[u8]) -> &[u8] {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-    &answer[end + 4..]
-}
-
-fn position_of(answer: &str) -> Position {
-    parse_answer(answer.split("\r\n\r\n").nth(1).expect("a body").as_bytes())
-        .expect("a poll's answer")
-        .position
-}
-
-/// The payloads of the messages in what a WebSocket's client received, the 101 left out.
-fn messages(received: &[u8]) -> Vec<String> {
-    let mut bytes = body(received).to_vec();
-    let mut inbound = Inbound::new(Role::Client);
-    let mut cursor = Cursor::new(&mut bytes);
-    let mut texts = Vec::new();
-    while let Some(event) = inbound.next(&mut cursor, &LIMITS).expect("correct frames") {
-        if let Event::Message { payload, .. } = event {
-            texts.push(String::from_utf8(payload.to_vec()).expect("text"));
-        }
-    }
-    texts
-}
-
-/// The data of the events in what an event stream's client received.
-fn events(received: &[u8]) -> Vec<(String, String)> {
-    let mut parser = sse::Parser::new(1 << 20);
-    let mut bytes = body(received);
-    let mut found = Vec::new();
-    while let Some(event) = parser.next(&mut bytes).expect("small events") {
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-        found.push((text(event.name), text(event.data)));
-    }
-    found
-}
 
 /// Asks until `count` payloads were read by polls of the given kind.
 struct Poller {

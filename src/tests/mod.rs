@@ -1,6 +1,9 @@
 //! Whole workers on *sim*: what a server promises, under every fault, replayable by seed.
 
 mod channels;
+mod cuts;
 mod echo;
 mod input;
+mod timers;
+mod wire;
 pub(crate) mod world;

@@ -15,7 +15,7 @@ use crate::app::{Application, Remote, Surface};
 use crate::cli::config_of;
 use crate::limits::Limits;
 use crate::log::Logger;
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{DropReason, State, Transport, WorkerMetrics};
 use crate::worker::{Crew, Parts, Worker};
 
 /// Steps after which a world counts as stuck.
@@ -113,7 +113,12 @@ impl<A: Application> World<A> {
 
     /// Lets `seconds` of virtual time pass.
     pub(crate) fn pass(&self, seconds: u64) {
-        let until = self.sim.now_ns() + seconds * 1_000_000_000;
+        self.pass_ms(seconds * 1000);
+    }
+
+    /// Lets milliseconds of virtual time pass.
+    pub(crate) fn pass_ms(&self, milliseconds: u64) {
+        let until = self.sim.now_ns() + milliseconds * 1_000_000;
         self.with_steppers(|steppers| self.sim.run_to(until, steppers, STEPS_MAX));
     }
 
@@ -145,6 +150,44 @@ impl<A: Application> World<A> {
         String::from_utf8(peer.take_received()).expect("an answer in ASCII")
     }
 
+    /// A WebSocket that has received its 101, which it keeps.
+    pub(crate) fn open(&self, request: &str) -> RawPeer {
+        let peer = self.connect();
+        peer.send(request.as_bytes());
+        self.run_until(|| is_whole(&peer.received()) || peer.is_ended());
+        let received = peer.received();
+        let text = String::from_utf8_lossy(&received);
+        assert!(received.starts_with(b"HTTP/1.1 101 "), "not upgraded: {text}");
+        peer
+    }
+
+    /// Connections ended for this reason so far.
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
+        self.metrics.iter().map(|metrics| metrics.drops(reason)).sum()
+    }
+
+    /// Connections of this kind now.
+    pub(crate) fn connections(&self, transport: Transport, state: State) -> u64 {
+        self.metrics.iter().map(|metrics| metrics.connections(transport, state)).sum()
+    }
+
+    /// Runs until every connection has left its slot; then nothing may be kept of any.
+    pub(crate) fn run_empty(&self) {
+        self.run_until(|| self.live() == 0 && self.sim.slots_live() == 0);
+        assert_eq!(self.held_bytes(), 0, "bytes kept for nobody");
+        for metrics in &self.metrics {
+            for &transport in Transport::ALL {
+                for &state in State::ALL {
+                    let left = metrics.connections(transport, state);
+                    assert_eq!(left, 0, "a gauge keeps {transport:?} {state:?}");
+                }
+            }
+            assert_eq!(metrics.held_bytes.value(), 0);
+            assert_eq!(metrics.subscriptions.value(), 0);
+            assert_eq!(metrics.accepted.value(), metrics.closed.value());
+        }
+    }
+
     /// Tells the server to drain, as the signal does.
     pub(crate) fn drain(&self) {
         self.crew.drain();
@@ -156,6 +199,11 @@ impl<A: Application> World<A> {
     /// Whether every worker has left.
     pub(crate) fn is_done(&self) -> bool {
         self.workers.iter().all(|worker| worker.borrow_mut().is_done())
+    }
+
+    /// Whether any worker has left.
+    pub(crate) fn is_any_done(&self) -> bool {
+        self.workers.iter().any(|worker| worker.borrow_mut().is_done())
     }
 
     /// Connections that the workers know of.

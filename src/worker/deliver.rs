@@ -59,6 +59,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         // The peer's kernel takes bytes: a sign of life.
         connection.touched_tick = tick;
+        connection.lane.flags.clear(Flags::PING_SENT);
         if connection.lane.sent(&mut self.egress) {
             self.drained(slot);
         } else if let Some(bytes) = connection.lane.take() {
