@@ -2,6 +2,7 @@
 
 mod channels;
 mod cuts;
+mod drain;
 mod echo;
 mod input;
 mod timers;

@@ -107,7 +107,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     }
 
     /// Tells one connection that the server goes.
-    fn dismiss(&mut self, slot: Slot) {
+    pub(super) fn dismiss(&mut self, slot: Slot) {
         let Some(connection) = self.table.find(slot) else { return };
         match &connection.role {
             Role::WebSocket { .. } => {

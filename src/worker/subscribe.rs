@@ -156,6 +156,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.assign(slot, Role::Stream);
         self.set_deadline(slot, self.limits.ping_interval_ns);
         self.deliver_slice(slot, slice, true);
+        if self.is_draining() {
+            self.dismiss(slot);
+        }
     }
 
     fn begin_long_poll(&mut self, slot: Slot, slice: &Slice) {
@@ -219,6 +222,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// The first message of `ringwire.json.1`, and one after every gap.
     pub(super) fn say_position(&mut self, slot: Slot, position: Position, recovered: bool) {
+        if !self.table.find(slot).is_some_and(|connection| connection.may_send()) {
+            return;
+        }
         let mut text = Vec::new();
         poll::encode_position(&mut text, position, recovered);
         let mut frame = Vec::with_capacity(ws::frame_len(text.len(), false));

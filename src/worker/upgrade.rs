@@ -76,6 +76,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
             app.on_open(session, &mut Context { slot, lane, egress, effects, messages_sent });
         }
         self.perform();
+        if self.is_draining() {
+            self.dismiss(slot);
+        }
     }
 
     /// Carries out what other threads decided.
