@@ -12,10 +12,10 @@ pub(super) const UPGRADE: &str = "GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: webs
 /// The frames of some messages as a client sends them, and as the server says them back.
 fn conversation(messages: usize, salt: u8) -> (Vec<u8>, Vec<u8>) {
     let (mut asked, mut answered) = (Vec::new(), Vec::new());
-    for number in 0..messages {
+    for (number, mark) in (0..messages).zip((0..=u8::MAX).cycle()) {
         let len = [0, 1, 20, 125, 126, 300, 1000][(number + usize::from(salt)) % 7];
-        let payload: Vec<u8> = (0..len).map(|at| b'a' + ((at + number) % 26) as u8).collect();
-        encode_frame(&mut asked, Opcode::Text, &payload, Some([salt, 2, 3, number as u8]));
+        let payload: Vec<u8> = (b'a'..=b'z').cycle().skip(number).take(len).collect();
+        encode_frame(&mut asked, Opcode::Text, &payload, Some([salt, 2, 3, mark]));
         encode_frame(&mut answered, Opcode::Text, &payload, None);
     }
     (asked, answered)

@@ -1,7 +1,7 @@
-//! The kernel's side of one simulated driver: its slots, its listener, and when
-//! something of them is due.
+//! The kernel's side of one simulated driver: its slots, its listener, and when something of them
+//! is due.
 //!
-//! Not here: the network (`world.rs`), a turn (`turn.rs`) and the calls of the driver (`driver.rs`).
+//! Not here: the network (`world.rs`), a turn (`turn.rs`), the calls of the driver (`driver.rs`).
 //! Invariant: an index has a new generation from the moment at which its tenant moves out.
 
 use std::sync::Arc;

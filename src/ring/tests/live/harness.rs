@@ -311,7 +311,8 @@ impl<E: Engine> Worker<E> {
                 .map(|(slot, seen)| (slot, seen.received.len(), seen.ended, seen.is_closed))
                 .collect();
             panic!(
-                "no {what} within {LIMIT:?}: {:?}, {:?}, accepted {}, closed {}, woken {}, {lens:?}",
+                "no {what} within {LIMIT:?}: {:?}, {:?}, accepted {}, closed {}, woken {}, \
+                 {lens:?}",
                 self.driver,
                 self.driver.figures(),
                 self.accepted.len(),
@@ -376,7 +377,8 @@ macro_rules! on_both_engines {
         mod uring {
             $(#[test]
             fn $name() {
-                for features in <ringwire_ring::uring::Uring as $crate::harness::Engine>::variants() {
+                use $crate::harness::Engine;
+                for features in ringwire_ring::uring::Uring::variants() {
                     println!("with {features:?}");
                     super::$name::<ringwire_ring::uring::Uring>(features);
                 }
@@ -385,7 +387,8 @@ macro_rules! on_both_engines {
         mod epoll {
             $(#[test]
             fn $name() {
-                for features in <ringwire_ring::epoll::Epoll as $crate::harness::Engine>::variants() {
+                use $crate::harness::Engine;
+                for features in ringwire_ring::epoll::Epoll::variants() {
                     super::$name::<ringwire_ring::epoll::Epoll>(features);
                 }
             })*
