@@ -80,6 +80,11 @@ impl<S> Pending<S> {
     pub(crate) fn is_long_poll(&self) -> bool {
         matches!(self, Self::LongPoll { .. })
     }
+
+    /// Whether the answer is soon there, and nothing follows it.
+    pub(crate) fn is_of_a_moment(&self) -> bool {
+        matches!(self, Self::Publish | Self::Read)
+    }
 }
 
 /// What the 101 needs of the request, which is gone by then.

@@ -1,5 +1,6 @@
 //! Whole workers on *sim*: what a server promises, under every fault, replayable by seed.
 
+mod application;
 mod channels;
 mod cuts;
 mod drain;

@@ -132,7 +132,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         match &connection.role {
             // Whoever asked may have closed its own direction only, and waits for the answer.
-            Role::Waiting(waiting) if !waiting.pending.is_long_poll() => {
+            Role::Waiting(waiting) if waiting.pending.is_of_a_moment() => {
                 connection.lane.flags.set(Flags::LAST_REQUEST);
             }
             Role::Waiting(_) | Role::Stream | Role::Free | Role::Lingering { .. } => {
