@@ -76,13 +76,21 @@ pub(crate) struct Egress {
     pub(crate) due: Vec<Slot>,
     /// Bytes in all outboxes of the worker.
     pub(crate) queued_bytes: usize,
+    /// Bytes written by all lanes and not counted in the metrics yet.
+    pub(crate) written_bytes: u64,
     /// `max_backpressure`: an outbox that holds as much takes nothing more.
     pub(crate) backpressure_bytes_max: usize,
 }
 
 impl Egress {
     pub(crate) fn new(backpressure_bytes_max: usize) -> Self {
-        Self { batch: Batch::new(), due: Vec::new(), queued_bytes: 0, backpressure_bytes_max }
+        Self {
+            batch: Batch::new(),
+            due: Vec::new(),
+            queued_bytes: 0,
+            written_bytes: 0,
+            backpressure_bytes_max,
+        }
     }
 }
 
@@ -123,6 +131,7 @@ impl Lane {
             if len <= room.len() {
                 fill(&mut room[..len]);
                 egress.batch.push(slot, len);
+                egress.written_bytes += len as u64;
                 self.flags.set(Flags::IN_BATCH);
                 return;
             }
@@ -153,15 +162,18 @@ impl Lane {
         self.is_idle() && !egress.batch.is_full()
     }
 
-    /// Points the batch at a frame that others get too. Only after [`Lane::may_share`].
-    pub(crate) fn share(&mut self, slot: Slot, egress: &mut Egress, frame: Shared) {
+    /// Points the batch at a frame of `len` bytes that others get too. Only after
+    /// [`Lane::may_share`].
+    pub(crate) fn share(&mut self, slot: Slot, egress: &mut Egress, frame: Shared, len: usize) {
         egress.batch.push_shared(slot, frame);
+        egress.written_bytes += len as u64;
         self.flags.set(Flags::IN_BATCH);
     }
 
     /// Puts `bytes` behind everything else in the outbox.
     pub(crate) fn queue(&mut self, slot: Slot, egress: &mut Egress, bytes: Bytes) {
         egress.queued_bytes += bytes.len();
+        egress.written_bytes += bytes.len() as u64;
         self.outbox.get_or_insert_with(|| Box::new(Outbox::new())).push(bytes);
         self.mark_due(slot, egress);
     }

@@ -280,6 +280,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
             metrics.messages_sent.add(self.messages_sent);
             self.messages_sent = 0;
         }
+        if self.egress.written_bytes > 0 {
+            metrics.bytes_sent.add(std::mem::take(&mut self.egress.written_bytes));
+        }
         let publications = self.home.counters().publications;
         metrics.publications.add(publications - metrics.publications.value());
         metrics.channels.set(self.home.channels() as u64);

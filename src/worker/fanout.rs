@@ -54,7 +54,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 sent += 1;
             }
         }
-        self.metrics.bytes_sent.add(sent * bytes.len() as u64);
         let messages = sent * batch.items().len() as u64;
         let transport = transport_of(encoding);
         self.metrics.delivered(transport, messages);
@@ -77,7 +76,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             let Some(connection) = self.table.find(slot) else { return false };
             if connection.lane.may_share(&self.egress) {
                 let frame = *shared.get_or_insert_with(|| self.egress.batch.share(bytes.clone()));
-                connection.lane.share(slot, &mut self.egress, frame);
+                connection.lane.share(slot, &mut self.egress, frame, bytes.len());
                 return true;
             }
         }
@@ -113,7 +112,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.respond(slot, 200, &JSON_HEADERS, &body);
             } else {
                 self.deliver_shared(slot, &stays, &mut shared);
-                self.metrics.bytes_sent.add(stays.len() as u64);
                 self.end_request(slot);
             }
             self.read_again(slot);

@@ -270,7 +270,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Writes `bytes` to the connection.
     pub(super) fn say(&mut self, slot: Slot, bytes: Vec<u8>) {
         let Some(connection) = self.table.find(slot) else { return };
-        self.metrics.bytes_sent.add(bytes.len() as u64);
         if bytes.len() > self.egress.batch.arena().len() {
             connection.lane.queue(slot, &mut self.egress, Bytes::from(bytes));
         } else {

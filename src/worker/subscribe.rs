@@ -194,7 +194,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return;
         }
         let bytes = join(&slice.items, slice.encoding);
-        self.metrics.bytes_sent.add(bytes.len() as u64);
         let transport = transport_of(slice.encoding);
         self.metrics.delivered(transport, slice.items.len() as u64);
         if transport == Transport::WebSocket {
