@@ -44,6 +44,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
             held.bytes.drain(..used);
             self.hold(slot, held.bytes, held.progress);
         }
+        self.end_if_left(slot);
+    }
+
+    /// Ends a connection whose peer had sent everything, once what it sent is dealt with.
+    fn end_if_left(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let is_over = matches!(connection.role, Role::Request);
+        if is_over && connection.lane.flags.has(Flags::PEER_ENDED) {
+            self.begin_end(slot);
+        }
     }
 
     fn hold(&mut self, slot: Slot, bytes: Vec<u8>, progress: Progress) {
@@ -87,6 +97,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         if connection.held.is_some() {
             self.ready.push(slot);
+        } else {
+            self.end_if_left(slot);
         }
     }
 
@@ -131,9 +143,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return;
         }
         match &connection.role {
-            // Whoever asked may have closed its own direction only, and waits for the answer.
+            // Whoever asked may have closed its own direction only, and waits for the answer, and
+            // for those to what it asked behind.
             Role::Waiting(waiting) if waiting.pending.is_of_a_moment() => {
-                connection.lane.flags.set(Flags::LAST_REQUEST);
+                if connection.held.is_none() {
+                    connection.lane.flags.set(Flags::LAST_REQUEST);
+                }
             }
             Role::Waiting(_) | Role::Stream | Role::Free | Role::Lingering { .. } => {
                 self.tear_down(slot);
