@@ -33,6 +33,10 @@ const MESH_CAPACITY: usize = 4096;
 /// Bytes of letters that wait for one worker before it counts as behind.
 const MESH_OVERFLOW_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What is said when no connection fits.
+const TOO_FEW_DESCRIPTORS: &str = "the descriptor limit leaves none for connections; raise it \
+                                   (`ulimit -n`)";
+
 /// How often the main thread looks whether the workers have left, at the latest.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -140,14 +144,19 @@ impl Server {
         let (engine, features, notes) = choose_engine(config)?;
         let workers = config.workers;
         let room = room(config, engine);
+        if room.slots_max == 0 {
+            return Err(Failure::configuration(TOO_FEW_DESCRIPTORS));
+        }
         let options = ListenOptions {
             backlog: room.backlog(workers),
             send_buffer_bytes: config.send_buffer_bytes,
         };
         let (address, listeners) = bind(config.listen, workers, &options)
             .map_err(|refusal| Failure::configuration(refusal.to_string()))?;
-        let bells = Bells::new(workers)
-            .map_err(|error| Failure::configuration(format!("no eventfd for a worker: {error}")))?;
+        let bells = Bells::new(workers).map_err(|error| {
+            let cure = "raise the descriptor limit (`ulimit -n`)";
+            Failure::configuration(format!("no eventfd for a worker: {error}; {cure}"))
+        })?;
         let stopper = Stopper { crew: Arc::new(Crew::new(workers)), bells: Arc::new(bells) };
         let metrics: Vec<_> = (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect();
         let plan = Plan {

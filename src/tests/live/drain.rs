@@ -1,5 +1,7 @@
 //! The program's life: its first lines, its signals, its exit codes.
 
+use std::process::Command;
+
 use ringwire_protocol::ws::Opcode;
 
 use crate::client::{Client, get, post};
@@ -12,6 +14,7 @@ on_both_engines!(
     a_second_signal_ends_at_once,
     the_drain_timeout_ends_those_who_stay,
     a_port_in_use_ends_with_78_and_the_cure,
+    too_few_descriptors_end_with_78_and_the_cure,
 );
 
 fn is_ready(process: &Process) -> bool {
@@ -94,6 +97,31 @@ fn the_drain_timeout_ends_those_who_stay(engine: Engine) {
     assert_eq!(process.exit().code(), Some(0));
 }
 
+/// What the program says when it ends with 78: one line, with the cure behind a semicolon.
+fn refusal(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(78), &b""[..]), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.starts_with("ringwire: ") && line.contains("; "), "{line}");
+    line
+}
+
+fn too_few_descriptors_end_with_78_and_the_cure(engine: Engine) {
+    // Whichever it is that finds none left: a listener, a bell, a ring, the table.
+    for limit in [8, 10, 12, 16] {
+        let program = ringwire(&flags(engine, 4, &[]));
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &script]).arg(program.get_program()).args(program.get_args());
+        for (name, _) in program.get_envs() {
+            limited.env_remove(name);
+        }
+        let line = refusal(&mut limited);
+        assert!(line.contains("raise") && line.contains("ulimit -n"), "{limit}: {line}");
+    }
+}
+
 fn a_port_in_use_ends_with_78_and_the_cure(engine: Engine) {
     // Workers share a port; another server must not join them.
     let process = Process::start(engine, 2, &[]);
@@ -101,12 +129,8 @@ fn a_port_in_use_ends_with_78_and_the_cure(engine: Engine) {
     let mut second = flags(engine, 2, &[]);
     let listen = second.iter().position(|flag| flag == "127.0.0.1:0").unwrap();
     second[listen] = address.clone();
-    let output = ringwire(&second).output().unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(78), &b""[..]));
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(line.lines().count(), 1, "{line}");
-    assert!(line.starts_with("ringwire: ") && line.contains(&address), "{line}");
-    assert!(line.contains("; "), "no cure in {line}");
+    let line = refusal(&mut ringwire(&second));
+    assert!(line.contains(&address), "{line}");
     // The first is none the worse.
     assert_eq!(Client::connect(process.address).ask(get("/", "")).status, 200);
 }
