@@ -6,7 +6,7 @@ use ringwire_protocol::poll::parse_answer;
 use ringwire_protocol::ws::{Cursor, Event, Inbound, Kind, Limits, Opcode, Role, encode_frame};
 use ringwire_protocol::{Position, sse};
 
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 16 };
+pub(super) const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 16 };
 
 pub(super) fn upgrade(channel: &str, extra: &str) -> String {
     format!(
