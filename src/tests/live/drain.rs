@@ -11,6 +11,7 @@ use crate::process::{Process, ringwire};
 
 on_both_engines!(
     sigterm_tells_everybody_and_ends_with_0,
+    those_who_queue_are_told_when_the_server_goes,
     a_second_signal_ends_at_once,
     the_drain_timeout_ends_those_who_stay,
     a_port_in_use_ends_with_78_and_the_cure,
@@ -62,6 +63,28 @@ fn sigterm_tells_everybody_and_ends_with_0(engine: Engine) {
     silent.expect_end();
     drop((echo, subscriber, stream, poller, served, silent));
     assert_eq!(process.exit().code(), Some(0));
+}
+
+fn those_who_queue_are_told_when_the_server_goes(engine: Engine) {
+    for workers in [1, 3] {
+        let mut process = Process::start(engine, workers, &["--max-connections", "12"]);
+        let address = process.address;
+        let served: Vec<_> = (0..12).map(|_| WebSocket::open(address, "/echo")).collect();
+        let mut queued: Vec<_> = (0..3).map(|_| Client::connect(address)).collect();
+        // One of them says nothing.
+        queued.iter_mut().skip(1).for_each(|client| client.send(get("/", "")));
+        process.await_metric("ringwire_connections", &[], 12);
+        process.signal("TERM");
+        for mut socket in served {
+            socket.expect_close(1001);
+        }
+        for mut client in queued {
+            let refused = client.answer();
+            assert_eq!(refused.status, 503, "{workers} workers: {refused:?}");
+            client.expect_end();
+        }
+        assert_eq!(process.exit().code(), Some(0));
+    }
 }
 
 fn a_second_signal_ends_at_once(engine: Engine) {

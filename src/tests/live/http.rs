@@ -11,6 +11,7 @@ on_both_engines!(
     the_index_names_the_routes_and_head_has_its_length,
     pipelined_requests_are_answered_in_order,
     a_connection_serves_many_requests_however_they_are_cut,
+    a_client_that_asks_first_is_told_to_continue,
     slow_requests_get_408,
     an_idle_connection_ends_after_its_time,
     a_client_that_has_closed_its_direction_gets_its_answers,
@@ -73,6 +74,24 @@ fn a_connection_serves_many_requests_however_they_are_cut(engine: Engine) {
         client.send([*byte]);
     }
     assert_eq!(client.answer().published().offset, request.len() as u64);
+}
+
+fn a_client_that_asks_first_is_told_to_continue(engine: Engine) {
+    let server = Running::start(engine, 1, &[]);
+    let request = post("a", "Expect: 100-continue\r\n", b"the body");
+    let head = request.len() - b"the body".len();
+    let mut client = Client::connect(server.address);
+    for offset in 1..=3 {
+        client.send(&request[..head]);
+        assert_eq!(client.head().status, 100);
+        client.send(&request[head..]);
+        assert_eq!(client.answer().published().offset, offset);
+    }
+    // The body is too large: told before it is sent.
+    let refused = post("a", "Expect: 100-continue\r\n", &[b'x'; 70_000]);
+    client.send(&refused[..refused.len() - 70_000]);
+    assert_eq!(client.answer().status, 413);
+    client.expect_end();
 }
 
 fn slow_requests_get_408(engine: Engine) {
