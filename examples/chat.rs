@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use ringwire::{Application, Context, Decision, Kind, Message, Name, UpgradeRequest};
+use ringwire::{Access, Application, Context, Decision, Kind, Message, Name, UpgradeRequest};
 
 /// The longest name a guest may have, in bytes.
 const NAME_BYTES_MAX: usize = 32;
@@ -40,6 +40,11 @@ impl Application for Chat {
             since: None,
             positions: false,
         }
+    }
+
+    fn serves(&self, _room: &Name, access: Access) -> bool {
+        // Anybody may listen; only guests, who have a name, may speak.
+        access == Access::Read
     }
 
     fn on_open(&mut self, guest: &mut Box<Guest>, context: &mut Context<'_>) {

@@ -37,6 +37,18 @@ pub trait Application {
     /// What the application keeps per connection. Over 8 bytes: box it.
     type Session;
 
+    /// What `GET /` says: plain text.
+    fn index(&self) -> &'static str {
+        concat!("ringwire ", env!("CARGO_PKG_VERSION"), "\n")
+    }
+
+    /// Whether anybody may read the channel by Server-Sent Events and polls, or publish to it by
+    /// POST, at `/channels/NAME`. WebSockets ask [`Application::on_upgrade`] instead.
+    fn serves(&self, channel: &Name, access: Access) -> bool {
+        let _ = (channel, access);
+        false
+    }
+
     /// Whether a plain request to this path should be told to upgrade (426) rather than that the
     /// path is unknown (404).
     fn is_websocket_path(&self, path: &str) -> bool {
@@ -69,10 +81,20 @@ pub trait Application {
         let _ = (session, context);
     }
 
-    /// The connection is over, for whatever reason.
+    /// A connection that [`Application::on_open`] was told of is over, for whatever reason. A
+    /// session that never opened is dropped without a word.
     fn on_close(&mut self, session: Self::Session) {
         drop(session);
     }
+}
+
+/// What somebody without a WebSocket wants of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its publications.
+    Read,
+    /// To add one.
+    Publish,
 }
 
 /// What [`Application::on_upgrade`] decided.

@@ -7,12 +7,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ringwire_transport::WORKERS_MAX;
+
 use crate::failure::Failure;
 use crate::log;
 use crate::machine::Machine;
-
-/// Workers of one process.
-const WORKERS_MAX: usize = 1024;
 
 /// Which engine drives the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +109,7 @@ pub(crate) fn assign_cpus(
         )));
     }
     let cpus = chosen.or(allowed).unwrap_or_else(|| vec![0]);
-    let workers = workers.unwrap_or(cpus.len()).min(WORKERS_MAX);
+    let workers = workers.unwrap_or(cpus.len().min(WORKERS_MAX));
     Ok(cpus.into_iter().cycle().take(workers).collect())
 }
 

@@ -16,6 +16,8 @@ use crate::metrics::{State, Transport};
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) bytes: Vec<u8>,
+    /// How many of them are handled already; they go when they are half.
+    pub(crate) start: usize,
     pub(crate) progress: Progress,
 }
 
@@ -186,7 +188,19 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Whether messages may be written: an open WebSocket, or an event stream.
+    /// Whether input has to wait: for an answer, for the application, or until the peer has read
+    /// what it asked for.
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        match self.role {
+            Role::WebSocket { .. } => self.lane.flags.has_any(Flags::STOPS_READING),
+            Role::Request => self.lane.queued_bytes() > 0,
+            Role::Waiting(_) => true,
+            Role::Stream | Role::Lingering { .. } | Role::Free => false,
+        }
+    }
+
+    /// Whether anything may be written: no Close was sent, and the connection is not at its end.
     #[inline]
     pub(crate) fn may_send(&self) -> bool {
         match &self.role {

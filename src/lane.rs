@@ -32,6 +32,8 @@ impl Flags {
     pub(crate) const THROTTLED: Self = Self(1 << 7);
     /// A request has begun to arrive and its deadline is set.
     pub(crate) const REQUEST_BEGUN: Self = Self(1 << 8);
+    /// The request at hand is HEAD: its answer has no body.
+    pub(crate) const HEAD: Self = Self(1 << 9);
     /// A message did not fit under `max_backpressure`: to be closed as a slow consumer.
     pub(crate) const OVERRUN: Self = Self(1 << 10);
     /// The connection's last request asked for the connection to end.
@@ -40,8 +42,8 @@ impl Flags {
     pub(crate) const SEND_DUE: Self = Self(1 << 12);
     /// A request of this connection has been answered.
     pub(crate) const SERVED: Self = Self(1 << 13);
-    /// A pong waits in the outbox; a later one replaces nothing and is not sent.
-    pub(crate) const PONG_QUEUED: Self = Self(1 << 14);
+    /// A ping is to be answered once the outbox is empty; only the latest is.
+    pub(crate) const PONG_DUE: Self = Self(1 << 14);
     /// The application asked for the close; it gets no further message.
     pub(crate) const CLOSE_WANTED: Self = Self(1 << 15);
 

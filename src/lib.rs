@@ -29,7 +29,7 @@ mod target;
 mod tests;
 mod worker;
 
-pub use app::{Application, Context, Decision, Later, Message, UpgradeRequest};
+pub use app::{Access, Application, Context, Decision, Later, Message, UpgradeRequest};
 pub use channels::Name;
 pub use program::main_with;
 pub use ringwire_protocol::Position;

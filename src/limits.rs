@@ -26,6 +26,10 @@ pub(crate) const FANOUT_SLICE: usize = 256;
 /// Publications gathered before they are fanned out, though more completions are pending.
 pub(crate) const GATHERED_MAX: usize = 256;
 
+/// Turns that a publication waits at most for others to be fanned out with it: on a worker that is
+/// never idle, some tenths of a millisecond.
+pub(crate) const GATHERING_TURNS: usize = 4;
+
 /// Empty fragments that one message may have.
 const EMPTY_FRAGMENTS_MAX: u32 = 1024;
 

@@ -313,12 +313,16 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             threads.push(thread);
         }
         drop(ready);
-        for _ in 0..workers {
-            match is_ready.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => return Err(failure),
-                Err(_) => return Err(Failure::other("a worker ended before it was ready")),
+        // The channel ends when every worker has said whether it accepts.
+        let outcome = is_ready.into_iter().collect::<Result<Vec<()>, Failure>>();
+        if let Err(failure) = outcome {
+            // Those that do accept must not serve half a server.
+            plan.stopper.crew.lose_worker();
+            plan.stopper.drain();
+            for thread in threads {
+                drop(thread.join());
             }
+            return Err(failure);
         }
         Ok(threads)
     }
@@ -378,9 +382,12 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         });
         drop(ready.send(Ok(())));
         while !worker.is_done() {
-            worker
-                .turn()
-                .map_err(|errno| Failure::other(format!("worker {index} cannot go on: {errno}")))?;
+            if let Err(errno) = worker.turn() {
+                // Its channels are gone with it: the others tell everybody, and leave too.
+                self.stopper.crew.lose_worker();
+                self.stopper.drain();
+                return Err(Failure::other(format!("worker {index} cannot go on: {errno}")));
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ mod timers;
 mod upgrade;
 mod websocket;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -86,6 +86,12 @@ pub(crate) struct Worker<D, A: Application> {
     limits: Limits,
     /// Requests the home has handled since its last flush.
     home_requests: usize,
+    /// Turns since the first of them.
+    gathering_turns: usize,
+    /// The mesh has room again for something that it refused.
+    made_room: bool,
+    /// The latest ping of those whose pong has to wait, by slot number.
+    pongs: HashMap<u32, Box<[u8]>>,
     /// Bytes of input kept for peers.
     held_bytes: usize,
     completions: Vec<Completion>,
@@ -140,6 +146,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
             logger,
             limits,
             home_requests: 0,
+            gathering_turns: 0,
+            made_room: false,
+            pongs: HashMap::new(),
             held_bytes: 0,
             completions: Vec::new(),
             inbox: Vec::new(),
@@ -167,7 +176,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let quiet = completions.is_empty();
         for completion in completions.drain(..) {
             self.complete(completion);
-            self.make_room();
+            self.make_room(ARENA_BYTES_MIN);
         }
         self.completions = completions;
         self.read_letters();
@@ -182,20 +191,30 @@ impl<D: Driver, A: Application> Worker<D, A> {
     fn settle(&mut self) {
         self.post_unposted();
         loop {
+            while let Some(slot) = self.ready.pop() {
+                self.resume_held(slot);
+                self.make_room(ARENA_BYTES_MIN);
+            }
             self.flush();
             self.pull();
             self.end_idle();
-            let Some(slot) = self.ready.pop() else { break };
-            self.resume_held(slot);
+            if self.ready.is_empty() {
+                break;
+            }
         }
         let driver = &mut self.driver;
-        self.mesh.flush(|worker| driver.wake(worker));
+        self.made_room = self.mesh.flush(|worker| driver.wake(worker));
     }
 
     /// When the next turn must end though nothing completes.
     fn wait_until_ns(&mut self) -> u64 {
-        // A home that waits for room in a queue is woken by the mesh when there is some.
-        let is_busy = !self.loopback.is_empty() || self.home_requests > 0;
+        // Whoever waits for room in a queue is woken by the mesh when there is some, or told so by
+        // its last flush.
+        let waits_for_room =
+            self.home.is_waiting() || !self.unposted.is_empty() || !self.throttled.is_empty();
+        let is_busy = !self.loopback.is_empty()
+            || self.home_requests > 0
+            || (self.made_room && waits_for_room);
         if is_busy || !self.mesh.prepare_to_sleep() {
             return 0;
         }
@@ -206,7 +225,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     fn complete(&mut self, completion: Completion) {
         match completion {
-            Completion::Received { slot, mut lease } => self.received(slot, &mut lease),
+            Completion::Received { slot, mut lease } => {
+                // Most replies are no longer than what they reply to.
+                self.make_room(lease.len());
+                self.received(slot, &mut lease);
+            }
             Completion::Accepted { slot, .. } => self.accepted(slot),
             Completion::Sent { slot, result } => self.sent(slot, result),
             Completion::Ended { slot, result } => self.ended(slot, result),
@@ -231,11 +254,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
-    /// Hands the batch over early when the next completion's replies might not fit.
+    /// Hands the batch over early when what comes next, `bytes` long, might not fit.
     #[inline]
-    fn make_room(&mut self) {
+    fn make_room(&mut self, bytes: usize) {
         let batch = &mut self.egress.batch;
-        if batch.len() >= crate::limits::FANOUT_SLICE || batch.arena().len() < ARENA_BYTES_MIN {
+        if batch.len() >= crate::limits::FANOUT_SLICE || batch.arena().len() < bytes {
             self.flush();
         }
     }

@@ -1,17 +1,30 @@
 //! The application that the `ringwire` binary serves: `/echo` and `/channels/NAME`.
 //!
-//! Not here: the channels themselves, nor their HTTP forms (`worker::http`). Invariant: a session
+//! Not here: the channels themselves, nor their HTTP forms (`worker::request`). Invariant: a session
 //! is 8 bytes.
 
 use ringwire_protocol::Position;
 use ringwire_protocol::http;
 
-use super::{Application, Context, Decision, Message, UpgradeRequest};
+use super::{Access, Application, Context, Decision, Message, UpgradeRequest};
 use crate::channels::Name;
 use crate::target::{Target, since, target};
 
 /// The subprotocol that carries positions beside payloads.
 const POSITIONS: &str = "ringwire.json.1";
+
+/// What `GET /` says.
+const INDEX: &str = concat!(
+    "ringwire ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\n\
+     GET  /echo           WebSocket: says each message back\n\
+     GET  /channels/NAME  WebSocket: subscribes and publishes\n\
+     GET  /channels/NAME  Accept: text/event-stream: Server-Sent Events\n\
+     GET  /channels/NAME?since=E:O&wait=25  long poll\n\
+     GET  /channels/NAME?since=E:O          poll\n\
+     POST /channels/NAME  publishes the body\n"
+);
 
 /// Says back on `/echo`, publishes and subscribes on `/channels/NAME`.
 #[derive(Clone, Debug)]
@@ -44,6 +57,14 @@ pub enum SurfaceSession {
 
 impl Application for Surface {
     type Session = SurfaceSession;
+
+    fn index(&self) -> &'static str {
+        INDEX
+    }
+
+    fn serves(&self, _channel: &Name, _access: Access) -> bool {
+        true
+    }
 
     fn is_websocket_path(&self, path: &str) -> bool {
         path == "/echo"

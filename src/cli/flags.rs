@@ -67,8 +67,8 @@ pub(super) struct Flags {
     #[arg(help_heading = "Listening")]
     pub(super) subprotocol: Vec<String>,
 
-    /// Worker threads, 1 to 1024 [default: one per CPU]
-    #[arg(long, value_name = "N", value_parser = values::count::<usize, 1, 1024>)]
+    /// Worker threads, 1 to 64 [default: one per CPU]
+    #[arg(long, value_name = "N", value_parser = values::count::<usize, 1, 64>)]
     #[arg(help_heading = "Workers")]
     pub(super) workers: Option<usize>,
 
@@ -107,7 +107,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::size::<usize, 1, GIBI>, help_heading = "Limits")]
     pub(super) max_backpressure: usize,
 
-    /// For the whole head of a request
+    /// For a whole request, head and body
     #[arg(long, value_name = "TIME", default_value = "10s")]
     #[arg(value_parser = values::time::<1, DAY_MS>, help_heading = "Timeouts")]
     pub(super) header_timeout: Duration,
@@ -152,7 +152,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<usize, 1, MILLION>, help_heading = "Channels")]
     pub(super) recovery_max_publication_limit: usize,
 
-    /// Channels of the process
+    /// Channels of the process; each worker takes an equal share
     #[arg(long, value_name = "N", default_value = "100k")]
     #[arg(value_parser = values::count::<usize, 1, { 100 * MILLION }>, help_heading = "Channels")]
     pub(super) max_channels: usize,

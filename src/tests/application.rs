@@ -11,7 +11,7 @@ use ringwire_ring::sim::{Faults, RawPeer, each_seed};
 
 use super::wire::{Heard, close_payload, frame, heard, post};
 use super::world::{Plan, World, is_whole};
-use crate::app::{Application, Context, Decision, Later, Message, UpgradeRequest};
+use crate::app::{Access, Application, Context, Decision, Later, Message, UpgradeRequest};
 use crate::channels::Name;
 
 /// What happened to the sessions of all workers, by the sessions' numbers.
@@ -33,6 +33,10 @@ struct Puppet {
 
 impl Application for Puppet {
     type Session = Box<u32>;
+
+    fn serves(&self, _channel: &Name, _access: Access) -> bool {
+        true
+    }
 
     fn on_upgrade(&mut self, request: &UpgradeRequest<'_, Box<u32>>) -> Decision<Box<u32>> {
         let mut story = self.story.borrow_mut();

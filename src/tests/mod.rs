@@ -1,11 +1,14 @@
 //! Whole workers on *sim*: what a server promises, under every fault, replayable by seed.
 
 mod application;
+mod bounds;
 mod channels;
 mod cuts;
 mod drain;
 mod echo;
+mod faults;
 mod input;
+mod size;
 mod timers;
 mod wire;
 pub(crate) mod world;

@@ -10,5 +10,5 @@ mod outbox;
 mod wheel;
 
 pub use mesh::{Endpoint, RECEIVE_ITEMS_MAX, WORKERS_MAX, mesh};
-pub use outbox::{MERGE_BYTES_MAX, Outbox};
+pub use outbox::{MERGE_BYTES_MAX, Outbox, SEND_BYTES_MAX};
 pub use wheel::{TICK_NS, Wheel};

@@ -149,12 +149,13 @@ impl<T> Endpoint<T> {
 
     /// Ends a turn: moves what overflowed into the queues, tells every worker that was pushed to,
     /// and calls `wake` at most once for each that sleeps. To be called before
-    /// [`Endpoint::prepare_to_sleep`].
-    pub fn flush(&mut self, mut wake: impl FnMut(usize)) {
-        self.drain_overflow();
+    /// [`Endpoint::prepare_to_sleep`]. Says whether there is room again where there was none: what
+    /// [`Endpoint::push`] refused is to be pushed again now, as no bell will ring for it.
+    pub fn flush(&mut self, mut wake: impl FnMut(usize)) -> bool {
+        let made_room = self.drain_overflow();
         let posted = std::mem::take(&mut self.posted);
         if posted == 0 {
-            return;
+            return made_room;
         }
         for to in bits(posted) {
             self.bells[to].post(1 << self.me);
@@ -165,9 +166,11 @@ impl<T> Endpoint<T> {
                 wake(to);
             }
         }
+        made_room
     }
 
-    fn drain_overflow(&mut self) {
+    fn drain_overflow(&mut self) -> bool {
+        let mut made_room = false;
         for (to, outgoing) in self.outgoing.iter_mut().enumerate() {
             if outgoing.overflow.is_empty() {
                 continue;
@@ -181,8 +184,10 @@ impl<T> Endpoint<T> {
             }
             if moved {
                 self.posted |= 1 << to;
+                made_room = true;
             }
         }
+        made_room
     }
 
     /// Hands what other workers sent to `each`, with the sender; at most [`RECEIVE_ITEMS_MAX`]

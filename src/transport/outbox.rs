@@ -12,6 +12,9 @@ use bytes::{Bytes, BytesMut};
 /// system call, and the copy stays within the cache.
 pub const MERGE_BYTES_MAX: usize = 64 * 1024;
 
+/// The most bytes of one send: a slow reader shows that it lives each time one is over.
+pub const SEND_BYTES_MAX: usize = 256 * 1024;
+
 /// A buffer above this is sent as it is: shared by many outboxes, a copy for each would cost more
 /// memory than the send saves.
 const PIECE_BYTES_MAX: usize = MERGE_BYTES_MAX / 4;
@@ -75,7 +78,10 @@ impl Outbox {
         if self.in_flight_bytes.is_some() {
             return None;
         }
-        let first = self.queue.pop_front()?;
+        let mut first = self.queue.pop_front()?;
+        if first.len() > SEND_BYTES_MAX {
+            self.queue.push_front(first.split_off(SEND_BYTES_MAX));
+        }
         let bytes = match self.mergeable(first.len()) {
             (0, _) => first,
             (pieces, total) => {

@@ -11,7 +11,7 @@ use super::Worker;
 use crate::app::Application;
 use crate::channels::{Busy, Encoding, Read, join};
 use crate::connection::{Pending, Role};
-use crate::metrics::Transport;
+use crate::metrics::{DropReason, Transport};
 
 /// Headers of a poll's answer and of a publication's receipt.
 pub(super) const JSON_HEADERS: [(&str, &str); 2] =
@@ -22,7 +22,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn answer_publish(&mut self, receipt: u64, result: Result<Position, Busy>) {
         let slot = Slot::from_bits(receipt);
         if result.is_err() {
-            self.close(slot, CloseCode::POLICY.0, "no room for the publication");
+            self.close_without_room(slot, "no room for the publication: try again later");
         }
         if !self.is_waiting(slot, |pending| matches!(pending, Pending::Publish)) {
             return;
@@ -83,10 +83,20 @@ impl<D: Driver, A: Application> Worker<D, A> {
         } else {
             self.local.refuse(asker).and_then(|index| self.table.slot_at(index as usize))
         };
-        if let Some(slot) = slot
-            && self.is_waiting(slot, |_| true)
-        {
+        let Some(slot) = slot else { return };
+        if self.is_waiting(slot, |_| true) {
             self.refuse_busy(slot);
+        } else {
+            self.close_without_room(slot, "no room for the subscription: try again later");
+        }
+    }
+
+    /// Tells a WebSocket that the home could not do what it wanted: never silence.
+    fn close_without_room(&mut self, slot: Slot, reason: &str) {
+        let Some(connection) = self.table.find(slot) else { return };
+        if matches!(connection.role, Role::WebSocket { .. }) && connection.may_send() {
+            self.metrics.dropped(DropReason::Memory);
+            self.close(slot, CloseCode::POLICY.0, reason);
         }
     }
 

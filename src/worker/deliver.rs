@@ -7,6 +7,7 @@
 use ringwire_ring::{Driver, Errno, Failure, Shutdown, Slot};
 
 use super::Worker;
+use super::websocket::write_pong;
 use crate::app::{Application, Context};
 use crate::connection::Role;
 use crate::lane::Flags;
@@ -69,21 +70,44 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Everything written so far is with the kernel.
     fn drained(&mut self, slot: Slot) {
-        let Self { app, table, egress, effects, messages_sent, .. } = self;
+        let Self { app, table, egress, effects, messages_sent, pongs, .. } = self;
         let Some(connection) = table.find(slot) else { return };
         let lane = &mut connection.lane;
-        lane.flags.clear(Flags::PONG_QUEUED);
         if lane.flags.has(Flags::FIN_AFTER_LAST) {
             self.ending.push(slot);
             return;
         }
-        if let Role::WebSocket { session, life, .. } = &mut connection.role
-            && life.may_send()
-        {
-            app.on_drain(session, &mut Context { slot, lane, egress, effects, messages_sent });
-            self.perform();
+        match &mut connection.role {
+            Role::WebSocket { session, life, .. } if life.may_send() => {
+                if lane.flags.has(Flags::PONG_DUE) {
+                    lane.flags.clear(Flags::PONG_DUE);
+                    write_pong(
+                        slot,
+                        lane,
+                        egress,
+                        &pongs.remove(&slot.number()).unwrap_or_default(),
+                    );
+                }
+                app.on_drain(session, &mut Context { slot, lane, egress, effects, messages_sent });
+                self.perform();
+                self.check_overrun(slot);
+            }
+            // The peer has read its answers, so that its next request is looked at.
+            Role::Request => {
+                self.set_deadline(slot, self.limits.keepalive_timeout_ns);
+                self.read_again(slot);
+            }
+            _ => {}
         }
         self.pulls.push(slot);
+    }
+
+    /// Cuts a peer to which a handler sent more than its outbox takes.
+    pub(super) fn check_overrun(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        if connection.lane.flags.has(Flags::OVERRUN) {
+            self.close_slow(slot);
+        }
     }
 
     /// Everything is said: FIN once it is out, then the peer's end is awaited.
@@ -96,6 +120,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
         connection.lane.flags.clear(Flags::STOPS_READING);
         self.held_bytes -= connection.held_bytes();
         connection.held = None;
+        if connection.lane.flags.has(Flags::PONG_DUE) {
+            connection.lane.flags.clear(Flags::PONG_DUE);
+            self.pongs.remove(&slot.number());
+        }
         self.leave_all(slot);
         let old = self.assign(slot, Role::Lingering { discarded_bytes: 0 });
         if let Some(Role::WebSocket { session, .. }) = old {
@@ -130,6 +158,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.metrics.connection_moved(Some(connection.counted), None);
         self.held_bytes -= connection.held_bytes();
         connection.lane.discard(&mut self.egress);
+        if connection.lane.flags.has(Flags::PONG_DUE) {
+            self.pongs.remove(&slot.number());
+        }
         self.wheel.clear(slot.number());
         self.driver.close(slot);
         if let Role::WebSocket { session, .. } = connection.role {

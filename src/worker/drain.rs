@@ -9,8 +9,8 @@ use ringwire_protocol::http::Refusal;
 use ringwire_protocol::sse;
 use ringwire_ring::{Accepting, Driver, Slot};
 
-use super::Worker;
 use super::websocket::GOING_AWAY;
+use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::Application;
 use crate::connection::{Pending, Role};
 use crate::lane::Flags;
@@ -36,6 +36,11 @@ impl Crew {
     /// Tells every worker to drain, once its bell has been rung.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// A worker is gone, whatever it still had: nobody is to wait for it.
+    pub(crate) fn lose_worker(&self) {
+        self.empty.fetch_add(1, Ordering::SeqCst);
     }
 
     fn all_empty(&self) -> bool {
@@ -101,7 +106,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         for index in 0..self.table.len() {
             if let Some(slot) = self.table.slot_at(index) {
                 self.dismiss(slot);
-                self.make_room();
+                self.make_room(ARENA_BYTES_MIN);
             }
         }
     }

@@ -11,9 +11,9 @@ use ringwire_protocol::Position;
 use ringwire_protocol::http::encode_response;
 use ringwire_ring::{Driver, Shared, Slot};
 
-use super::Worker;
 use super::answer::{JSON_HEADERS, answer_body};
 use super::subscribe::transport_of;
+use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::Application;
 use crate::channels::{Batch, Encoding, Name};
 use crate::connection::Role;
@@ -33,7 +33,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             } else {
                 self.deliver_batch(encoding, batch, &members);
             }
-            self.make_room();
+            self.make_room(ARENA_BYTES_MIN);
         }
         self.members = members;
         let mut departures = std::mem::take(&mut self.departures);
@@ -104,16 +104,17 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let mut shared = None;
         for &member in members {
             let Some(slot) = self.table.slot_at(member as usize) else { continue };
-            self.metrics.delivered(Transport::LongPoll, batch.items().len() as u64);
             self.leave_all(slot);
             self.stop_waiting(slot);
             let Some(connection) = self.table.find(slot) else { continue };
             if connection.lane.flags.has(Flags::LAST_REQUEST) {
                 self.respond(slot, 200, &JSON_HEADERS, &body);
-            } else {
-                self.deliver_shared(slot, &stays, &mut shared);
+            } else if self.deliver_shared(slot, &stays, &mut shared) {
                 self.end_request(slot);
+            } else {
+                continue;
             }
+            self.metrics.delivered(Transport::LongPoll, batch.items().len() as u64);
             self.read_again(slot);
         }
     }
@@ -135,7 +136,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                         self.announce_loss(slot, encoding, position);
                     }
                 }
-                self.make_room();
+                self.make_room(ARENA_BYTES_MIN);
             }
         }
         self.members = members;

@@ -1,19 +1,20 @@
 //! Letters between workers, and from a worker to itself: questions to a channel's home, and the
 //! home's answers.
 //!
-//! Not here: the queues (`transport::mesh`) and what a home does (`channels`). Invariant: letters
-//! from one worker to another are handled in the order they were written, whatever they waited in.
+//! Not here: the queues (`transport::mesh`) and what a home does (`channels`). Invariant: the
+//! requests of one worker to another are handled in the order they were written, whatever they
+//! waited in, and so are the answers.
 
 use ringwire_protocol::ws::Kind;
 use ringwire_ring::{Driver, Slot};
 
 use bytes::Bytes;
 
-use super::Worker;
+use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::Application;
 use crate::channels::{Answer, Name, Receipt, Request, Turn, home_of};
 use crate::lane::Flags;
-use crate::limits::GATHERED_MAX;
+use crate::limits::{GATHERED_MAX, GATHERING_TURNS};
 use crate::metrics::DropReason;
 
 /// Something one worker has to tell another.
@@ -118,7 +119,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.mesh.receive(|from, letter| letters.push((from, letter)));
         for (from, letter) in letters.drain(..) {
             self.read_letter(from, letter);
-            self.make_room();
+            self.make_room(ARENA_BYTES_MIN);
         }
         self.inbox = letters;
         self.read_loopback();
@@ -128,7 +129,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn read_loopback(&mut self) {
         while let Some(letter) = self.loopback.pop_front() {
             self.read_letter(self.index, letter);
-            self.make_room();
+            self.make_room(ARENA_BYTES_MIN);
         }
     }
 
@@ -142,10 +143,15 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
-    /// Ends a gathering when no completion is pending (`quiet`) or enough is gathered: the fan-out
-    /// of several publications costs each subscriber one send.
+    /// Ends a gathering when no completion is pending (`quiet`), enough is gathered, or it has
+    /// lasted: the fan-out of several publications costs each subscriber one send.
     pub(super) fn spread(&mut self, quiet: bool) {
-        let due = self.home_requests > 0 && (quiet || self.home_requests >= GATHERED_MAX);
+        self.gathering_turns += 1;
+        let enough = self.home_requests >= GATHERED_MAX || self.gathering_turns >= GATHERING_TURNS;
+        let due = self.home_requests > 0 && (quiet || enough);
+        if self.home_requests == 0 || due {
+            self.gathering_turns = 0;
+        }
         if due || self.home.is_waiting() {
             self.home_requests = 0;
             self.at_home(|home, turn| home.flush(turn));

@@ -23,7 +23,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
             let mut progress = Progress::new();
             let used = self.feed(slot, bytes, &mut progress);
             if used < bytes.len() {
-                self.hold(slot, bytes[used..].to_vec(), progress);
+                let held = Held { bytes: bytes[used..].to_vec(), start: 0, progress };
+                self.hold(slot, Box::new(held));
             }
             return;
         }
@@ -39,40 +40,40 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         let Some(mut held) = connection.held.take() else { return };
         self.held_bytes -= held.bytes.len();
-        let used = self.feed(slot, &mut held.bytes, &mut held.progress);
-        if used < held.bytes.len() {
-            held.bytes.drain(..used);
-            self.hold(slot, held.bytes, held.progress);
+        let Held { bytes, start, progress } = &mut *held;
+        *start += self.feed(slot, &mut bytes[*start..], progress);
+        if *start < bytes.len() {
+            if *start >= bytes.len() / 2 {
+                bytes.drain(..*start);
+                *start = 0;
+            }
+            self.hold(slot, held);
+        } else {
+            self.receive_on(slot);
         }
-        self.end_if_left(slot);
+        self.end_with_peer(slot);
     }
 
-    /// Ends a connection whose peer had sent everything, once what it sent is dealt with.
-    fn end_if_left(&mut self, slot: Slot) {
+    fn hold(&mut self, slot: Slot, held: Box<Held>) {
         let Some(connection) = self.table.find(slot) else { return };
-        let is_over = matches!(connection.role, Role::Request);
-        if is_over && connection.lane.flags.has(Flags::PEER_ENDED) {
-            self.begin_end(slot);
+        if matches!(connection.role, Role::Lingering { .. }) {
+            return;
         }
-    }
-
-    fn hold(&mut self, slot: Slot, bytes: Vec<u8>, progress: Progress) {
-        let Some(connection) = self.table.find(slot) else { return };
-        self.held_bytes += bytes.len();
-        let too_much = match connection.role {
-            Role::Waiting(_) => bytes.len() > WAITING_INPUT_BYTES_MAX,
-            _ => connection.lane.flags.has_any(Flags::STOPS_READING),
-        };
-        let begun = matches!(connection.role, Role::Request)
-            && !connection.lane.flags.has(Flags::REQUEST_BEGUN);
-        connection.held = Some(Box::new(Held { bytes, progress }));
-        if begun {
+        self.held_bytes += held.bytes.len();
+        let is_blocked = connection.is_blocked();
+        let is_request = matches!(connection.role, Role::Request);
+        let is_stopped = connection.lane.flags.has_any(Flags::STOPS_READING);
+        let is_long = held.bytes.len() - held.start > WAITING_INPUT_BYTES_MAX;
+        connection.held = Some(held);
+        if is_request && !is_blocked && !connection.lane.flags.has(Flags::REQUEST_BEGUN) {
             // The first byte of a request starts its clock; later ones do not move it.
             connection.lane.flags.set(Flags::REQUEST_BEGUN);
             self.set_deadline(slot, self.limits.header_timeout_ns);
         }
-        if too_much {
+        if is_stopped || (is_blocked && is_long) {
             self.stop_reading(slot);
+        } else {
+            self.receive_on(slot);
         }
     }
 
@@ -91,14 +92,24 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if connection.lane.flags.has_any(Flags::STOPS_READING) {
             return;
         }
+        if connection.held.is_some() {
+            self.ready.push(slot);
+            return;
+        }
+        let is_over = matches!(connection.role, Role::Request)
+            && connection.lane.flags.has(Flags::PEER_ENDED);
+        if is_over {
+            self.begin_end(slot);
+        } else {
+            self.receive_on(slot);
+        }
+    }
+
+    fn receive_on(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
         if connection.lane.flags.has(Flags::RECEIVE_OFF) {
             connection.lane.flags.clear(Flags::RECEIVE_OFF);
             self.driver.receive(slot, true);
-        }
-        if connection.held.is_some() {
-            self.ready.push(slot);
-        } else {
-            self.end_if_left(slot);
         }
     }
 
@@ -107,10 +118,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let mut used = 0;
         while used < bytes.len() {
             let Some(connection) = self.table.find(slot) else { return bytes.len() };
-            let paused = connection.lane.flags.has_any(Flags::STOPS_READING);
+            if connection.is_blocked() {
+                break;
+            }
             let rest = &mut bytes[used..];
             let taken = match &mut connection.role {
-                Role::WebSocket { .. } if paused => 0,
                 Role::WebSocket { .. } => self.feed_websocket(slot, rest),
                 Role::Request => self.feed_request(slot, rest, progress),
                 Role::Waiting(_) => 0,
@@ -143,17 +155,26 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return;
         }
         match &connection.role {
-            // Whoever asked may have closed its own direction only, and waits for the answer, and
-            // for those to what it asked behind.
-            Role::Waiting(waiting) if waiting.pending.is_of_a_moment() => {
-                if connection.held.is_none() {
-                    connection.lane.flags.set(Flags::LAST_REQUEST);
-                }
-            }
+            // Whoever asked may have closed its own direction only, and waits for the answer.
+            Role::Waiting(waiting) if waiting.pending.is_of_a_moment() => {}
             Role::Waiting(_) | Role::Stream | Role::Free | Role::Lingering { .. } => {
                 self.tear_down(slot);
             }
+            // What is held may be whole requests and messages, which only had to wait.
+            Role::Request | Role::WebSocket { .. } if connection.held.is_some() => {
+                self.ready.push(slot);
+            }
             Role::Request | Role::WebSocket { .. } => self.begin_end(slot),
+        }
+    }
+
+    /// Ends a connection whose peer will send nothing more, after its held bytes were looked at:
+    /// what is left of them does not wait for anything but the rest that never comes.
+    fn end_with_peer(&mut self, slot: Slot) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let may_end = matches!(connection.role, Role::Request | Role::WebSocket { .. });
+        if may_end && connection.lane.flags.has(Flags::PEER_ENDED) && !connection.is_blocked() {
+            self.begin_end(slot);
         }
     }
 }

@@ -6,32 +6,19 @@
 
 use bytes::Bytes;
 use ringwire_protocol::http::{
-    Body, Method, Refusal, Request, encode_continue, encode_refusal, encode_response,
-    encode_response_head, origin_allowed, parse_request,
+    Body, Method, Refusal, Request, encode_continue, encode_refusal, encode_response_head,
+    origin_allowed, parse_request,
 };
 use ringwire_ring::{Driver, Slot};
 
 use super::Worker;
-use crate::app::Application;
+use crate::app::{Access, Application};
 use crate::channels::{Name, Receipt, Request as Ask};
 use crate::connection::{Pending, Progress};
 use crate::lane::Flags;
 use crate::limits::POLL_ANSWER_BYTES_MAX;
 use crate::metrics::RequestKind;
 use crate::target::{self, Target};
-
-/// What `GET /` says.
-const INDEX: &str = concat!(
-    "ringwire ",
-    env!("CARGO_PKG_VERSION"),
-    "\n\n\
-     GET  /echo           WebSocket: says each message back\n\
-     GET  /channels/NAME  WebSocket: subscribes and publishes\n\
-     GET  /channels/NAME  Accept: text/event-stream: Server-Sent Events\n\
-     GET  /channels/NAME?since=E:O&wait=25  long poll\n\
-     GET  /channels/NAME?since=E:O          poll\n\
-     POST /channels/NAME  publishes the body\n"
-);
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=utf-8");
 
@@ -63,41 +50,36 @@ impl<D: Driver, A: Application> Worker<D, A> {
         bytes: &[u8],
         progress: &mut Progress,
     ) -> Result<usize, Refusal> {
-        let (head_bytes, request_bytes) = match progress.whole {
-            Some(whole) => whole,
-            None => match self.measure(slot, bytes, progress)? {
-                Some(whole) => whole,
-                None => return Ok(0),
-            },
+        let (request, body_end) = match progress.whole {
+            Some((_, end)) if bytes.len() < end => return Ok(0),
+            Some((head, end)) => (parse_request(&bytes[..head], &self.limits.head)?, end),
+            None => {
+                let Some(head) = progress.scanner.find_end(bytes, &self.limits.head)? else {
+                    return Ok(0);
+                };
+                let request = parse_request(&bytes[..head], &self.limits.head)?;
+                let end = head + self.body_bytes(&request)?;
+                progress.whole = Some((head, end));
+                if bytes.len() < end {
+                    self.invite_body(slot, &request);
+                    return Ok(0);
+                }
+                (request, end)
+            }
         };
-        if bytes.len() < request_bytes {
-            return Ok(0);
-        }
-        let request = parse_request(&bytes[..head_bytes], &self.limits.head)?;
+        let head_end = progress.whole.map_or(body_end, |(head, _)| head);
         self.begin_request(slot, &request);
-        self.route(slot, &request, &bytes[head_bytes..request_bytes])?;
-        Ok(request_bytes)
+        self.route(slot, &request, &bytes[head_end..body_end])?;
+        Ok(body_end)
     }
 
-    /// Bytes of the head, and of head and body together, once the head is whole.
-    fn measure(
-        &mut self,
-        slot: Slot,
-        bytes: &[u8],
-        progress: &mut Progress,
-    ) -> Result<Option<(usize, usize)>, Refusal> {
-        let Some(end) = progress.scanner.find_end(bytes, &self.limits.head)? else {
-            return Ok(None);
-        };
-        let request = parse_request(&bytes[..end], &self.limits.head)?;
-        let whole = (end, end + self.body_bytes(&request)?);
-        if bytes.len() < whole.1 && request.expects_continue {
+    /// Tells a client that waits for it to send the body.
+    fn invite_body(&mut self, slot: Slot, request: &Request<'_>) {
+        if request.expects_continue {
             let mut out = Vec::new();
             encode_continue(&mut out);
             self.say(slot, out);
         }
-        progress.whole = Some(whole);
-        Ok(progress.whole)
     }
 
     /// Bytes of the body, if this server takes so many.
@@ -118,6 +100,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let draining = self.is_draining();
         let Some(connection) = self.table.find(slot) else { return };
         connection.lane.flags.clear(Flags::REQUEST_BEGUN);
+        connection.lane.flags.clear(Flags::HEAD);
+        if request.method == Method::Head {
+            connection.lane.flags.set(Flags::HEAD);
+        }
         if !request.keep_alive || draining {
             connection.lane.flags.set(Flags::LAST_REQUEST);
         }
@@ -135,22 +121,32 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         match target::target(request.path)? {
             Target::Index => self.index(slot, request),
-            Target::Channel(name) => self.channel(slot, request, name, body),
+            Target::Channel(name) if self.serves(request, &name) => {
+                self.channel(slot, request, name, body)
+            }
             Target::Other if self.app.is_websocket_path(request.path) => Err(Refusal {
                 status: 426,
                 reason: "this path speaks WebSocket: ask for an upgrade",
             }),
-            Target::Other => {
+            Target::Channel(_) | Target::Other => {
                 Err(Refusal { status: 404, reason: "no such path: GET / lists what there is" })
             }
         }
     }
 
+    /// Whether the application lets anybody do that with the channel.
+    fn serves(&self, request: &Request<'_>, channel: &Name) -> bool {
+        let is_publish = request.method == Method::Post;
+        self.app.serves(channel, if is_publish { Access::Publish } else { Access::Read })
+    }
+
     fn index(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
         self.metrics.request(RequestKind::Index);
         match request.method {
-            Method::Get => self.respond(slot, 200, &[TEXT], INDEX.as_bytes()),
-            Method::Head => self.respond_head(slot, &[TEXT], INDEX.len()),
+            Method::Get | Method::Head => {
+                let index = self.app.index();
+                self.respond(slot, 200, &[TEXT], index.as_bytes());
+            }
             _ => self.refuse_method(slot, "GET, HEAD"),
         }
         Ok(())
@@ -167,9 +163,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
             Method::Get if request.accepts_event_stream() => {
                 self.metrics.request(RequestKind::Sse);
                 let last = request.header("Last-Event-ID");
-                let last =
-                    last.and_then(|raw| str::from_utf8(raw).ok()).filter(|id| !id.is_empty());
-                let since = last.map(target::position).or_else(|| target::since(request.query));
+                let last = last.filter(|id| !id.is_empty());
+                let last = last.map(|id| target::position(str::from_utf8(id).unwrap_or_default()));
+                let since = last.or_else(|| target::since(request.query));
                 self.open_stream(slot, name, since);
             }
             Method::Get => {
@@ -220,16 +216,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         let keep_alive = !connection.lane.flags.has(Flags::LAST_REQUEST);
         let mut out = Vec::with_capacity(256 + body.len());
-        encode_response(&mut out, status, headers, body, keep_alive);
-        self.say(slot, out);
-        self.end_request(slot);
-    }
-
-    fn respond_head(&mut self, slot: Slot, headers: &[(&str, &str)], body_bytes: usize) {
-        let Some(connection) = self.table.find(slot) else { return };
-        let keep_alive = !connection.lane.flags.has(Flags::LAST_REQUEST);
-        let mut out = Vec::with_capacity(256);
-        encode_response_head(&mut out, 200, headers, Some(body_bytes), keep_alive);
+        let is_head = connection.lane.flags.has(Flags::HEAD);
+        encode_response_head(&mut out, status, headers, Some(body.len()), keep_alive);
+        if !is_head {
+            out.extend_from_slice(body);
+        }
         self.say(slot, out);
         self.end_request(slot);
     }
@@ -252,6 +243,15 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.logger.debug(format_args!("refused: {refusal}"));
         let mut out = Vec::with_capacity(256);
         encode_refusal(&mut out, refusal, headers);
+        if let Some(connection) = self.table.find(slot)
+            && connection.lane.flags.has(Flags::HEAD)
+        {
+            //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+            //# the server MUST NOT send content in the response
+            let end =
+                out.windows(4).position(|four| four == b"\r\n\r\n").map_or(out.len(), |at| at + 4);
+            out.truncate(end);
+        }
         self.say(slot, out);
         self.begin_end(slot);
     }

@@ -56,16 +56,18 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return;
         }
         let once = encoding == Encoding::Poll;
-        let slice_bytes_max = if once { POLL_ANSWER_BYTES_MAX } else { self.slice_bytes_max() };
+        let slice_bytes_max = if once { POLL_ANSWER_BYTES_MAX } else { self.slice_bytes_max(slot) };
         let terms = Terms { encoding, since, slice_bytes_max, once };
         if let Some((home, request)) = self.local.join(slot.number(), channel, terms) {
             self.post(home, request);
         }
     }
 
-    /// Half the outbox, so that a subscriber that catches up never overruns it by itself.
-    fn slice_bytes_max(&self) -> usize {
-        (self.limits.backpressure_bytes_max / 2).max(1)
+    /// Half the outbox, shared by the channels the connection is in, so that one that catches up
+    /// with all of them does not overrun it by itself.
+    fn slice_bytes_max(&self, slot: Slot) -> usize {
+        let channels = self.local.channels_of(slot.number()).count().max(1);
+        (self.limits.backpressure_bytes_max / 2 / channels).max(1)
     }
 
     pub(super) fn unsubscribe(&mut self, slot: Slot, channel: &Name) {
@@ -240,7 +242,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 // Asked again when it has drained.
                 continue;
             }
-            let slice_bytes_max = self.slice_bytes_max();
+            let slice_bytes_max = self.slice_bytes_max(slot);
             let mut requests = std::mem::take(&mut self.departures);
             self.local.advance(slot.number(), slice_bytes_max, |home, request| {
                 requests.push((home, request));

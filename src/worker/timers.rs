@@ -9,8 +9,8 @@ use ringwire_protocol::ws::{Opcode, encode_header, frame_len};
 use ringwire_ring::{Driver, Slot};
 use ringwire_transport::TICK_NS;
 
-use super::Worker;
 use super::websocket::NO_PONG;
+use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::Application;
 use crate::connection::{Pending, Role};
 use crate::lane::Flags;
@@ -33,6 +33,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         for index in expired.drain(..) {
             if let Some(slot) = self.table.slot_at(index as usize) {
                 self.due(slot);
+                self.make_room(ARENA_BYTES_MIN);
             }
         }
         self.expired = expired;
@@ -53,7 +54,22 @@ impl<D: Driver, A: Application> Worker<D, A> {
             Role::Stream => Due::Stream,
             Role::Lingering { .. } => Due::End,
         };
+        // A slow reader of its last answer is not late while its kernel takes bytes.
+        let (queued, touched_tick) = (connection.lane.queued_bytes(), connection.touched_tick);
+        let patience_ns = match due {
+            Due::Request => self.limits.keepalive_timeout_ns,
+            Due::End => self.limits.close_timeout_ns,
+            _ => 0,
+        };
+        let idle_ns = self.idle_ns(touched_tick);
+        if queued > 0 && idle_ns < patience_ns {
+            return self.set_deadline(slot, patience_ns - idle_ns + TICK_NS);
+        }
         match due {
+            Due::Request if queued > 0 => {
+                self.metrics.dropped(DropReason::KeepaliveTimeout);
+                self.tear_down(slot);
+            }
             Due::Request => self.request_overdue(slot),
             Due::LongPoll => self.answer_long_poll_empty(slot),
             Due::Answer => {
@@ -98,18 +114,21 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return self.set_deadline(slot, self.limits.ping_interval_ns - idle_ns + TICK_NS);
         }
         let Some(connection) = self.table.find(slot) else { return };
-        if flags.has(Flags::RECEIVE_OFF) && connection.lane.is_idle() {
-            // The application does not read: its choice, and a pong could not be seen.
-            return self.set_deadline(slot, self.limits.ping_interval_ns);
+        // While the application does not read, its choice, a pong could not be seen; but the ping
+        // tells of a peer that is gone.
+        let sees_pong = !flags.has(Flags::RECEIVE_OFF) || !connection.lane.is_idle();
+        if sees_pong {
+            connection.lane.flags.set(Flags::PING_SENT);
         }
-        connection.lane.flags.set(Flags::PING_SENT);
         if connection.lane.queued_bytes() == 0 {
             connection.lane.write(slot, &mut self.egress, frame_len(0, false), |room| {
                 encode_header(room, Opcode::Ping, true, 0, None);
             });
             self.metrics.pings_sent.add(1);
         }
-        self.set_deadline(slot, self.limits.pong_timeout_ns);
+        let limits = &self.limits;
+        let delay_ns = if sees_pong { limits.pong_timeout_ns } else { limits.ping_interval_ns };
+        self.set_deadline(slot, delay_ns);
     }
 
     /// A comment, so that proxies and the peer's kernel know that the stream lives.

@@ -9,7 +9,7 @@ use ringwire_protocol::http::{Refusal, Request, encode_response};
 use ringwire_protocol::ws::{self, Inbound, Life, check_upgrade, encode_switching};
 use ringwire_ring::{Driver, Slot};
 
-use super::Worker;
+use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::{Application, Command, Context, Decision, UpgradeRequest, Verdict};
 use crate::channels::Encoding;
 use crate::connection::{Handshake, Pending, Role, Waiting};
@@ -76,6 +76,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             app.on_open(session, &mut Context { slot, lane, egress, effects, messages_sent });
         }
         self.perform();
+        self.check_overrun(slot);
         if self.is_draining() {
             self.dismiss(slot);
         }
@@ -100,6 +101,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     handshake.subprotocol = subprotocol;
                     self.open(slot, &handshake, session, None);
                     self.read_again(slot);
+                    self.make_room(ARENA_BYTES_MIN);
                 }
                 Verdict::Refuse { status, reason } => self.refuse_in_words(slot, status, &reason),
             }

@@ -24,6 +24,9 @@ pub(super) const POSITION_LOST: u16 = 3010;
 /// A ping was not answered.
 pub(super) const NO_PONG: u16 = 3012;
 
+/// Effects that are gathered before they are done: what one peer can make a worker keep at once.
+const EFFECTS_MAX: usize = 256;
+
 /// Why the loop over a receive's frames stopped.
 enum Stop {
     /// All bytes are taken, or the application wants no more for now.
@@ -35,7 +38,7 @@ enum Stop {
 impl<D: Driver, A: Application> Worker<D, A> {
     /// Takes what frames it can from `bytes`; says how many bytes they had.
     pub(super) fn feed_websocket(&mut self, slot: Slot, bytes: &mut [u8]) -> usize {
-        let Self { app, table, egress, effects, limits, messages_sent, metrics, .. } = self;
+        let Self { app, table, egress, effects, limits, messages_sent, metrics, pongs, .. } = self;
         let Some(connection) = table.find(slot) else { return bytes.len() };
         let Role::WebSocket { inbound, life, session } = &mut connection.role else { return 0 };
         let lane = &mut connection.lane;
@@ -44,7 +47,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let mut messages = 0;
         let mut cursor = Cursor::new(bytes);
         let stop = loop {
-            if lane.flags.has_any(Flags::STOPS_MESSAGES) {
+            if lane.flags.has_any(Flags::STOPS_MESSAGES) || effects.len() >= EFFECTS_MAX {
                 break Stop::Rest;
             }
             match inbound.next(&mut cursor, &limits.ws) {
@@ -56,7 +59,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     let mut context = Context { slot, lane, egress, effects, messages_sent };
                     app.on_message(session, Message { kind, payload }, &mut context);
                 }
-                Ok(Some(Event::Ping(payload))) => pong(slot, lane, egress, payload),
+                Ok(Some(Event::Ping(payload))) if lane.queued_bytes() > 0 => {
+                    lane.flags.set(Flags::PONG_DUE);
+                    pongs.insert(slot.number(), payload.into());
+                }
+                Ok(Some(Event::Ping(payload))) => write_pong(slot, lane, egress, payload),
                 Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(frame))) => {
                     break Stop::Ended(life.received_close(frame.as_ref()), None);
@@ -69,16 +76,19 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let used = all - cursor.remaining();
         metrics.messages_received.add(messages);
         self.held_bytes = self.held_bytes + inbound.held_bytes() - before;
-        let is_overrun = lane.flags.has(Flags::OVERRUN);
         if !self.effects.is_empty() {
             self.perform();
         }
         match stop {
-            Stop::Rest if is_overrun => self.close_slow(slot),
-            Stop::Rest => {}
-            Stop::Ended(answer, violation) => self.end_websocket(slot, answer, violation),
+            Stop::Rest => {
+                self.check_overrun(slot);
+                used
+            }
+            Stop::Ended(answer, violation) => {
+                self.end_websocket(slot, answer, violation);
+                all
+            }
         }
-        used
     }
 
     /// Answers the peer's Close or its violation as the protocol says.
@@ -139,7 +149,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 }
                 Effect::Unsubscribe { slot, channel } => self.unsubscribe(slot, &channel),
                 Effect::Close { slot, code, reason } => {
-                    self.metrics.dropped(DropReason::Application);
                     self.close(slot, code, &reason);
                 }
                 Effect::Resume { slot } => {
@@ -155,14 +164,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
     }
 }
 
-/// Answers a ping, with the latest only while an answer still waits (RFC 6455 section 5.5.3).
-fn pong(slot: Slot, lane: &mut Lane, egress: &mut Egress, payload: &[u8]) {
-    if lane.queued_bytes() > 0 {
-        if lane.flags.has(Flags::PONG_QUEUED) {
-            return;
-        }
-        lane.flags.set(Flags::PONG_QUEUED);
-    }
+/// Answers a ping. While output waits only the latest is answered, once it has drained: RFC 6455
+/// section 5.5.3.
+pub(super) fn write_pong(slot: Slot, lane: &mut Lane, egress: &mut Egress, payload: &[u8]) {
     lane.write(slot, egress, frame_len(payload.len(), false), |room| {
         let header = encode_header(room, Opcode::Pong, true, payload.len(), None);
         room[header..].copy_from_slice(payload);
