@@ -1,7 +1,7 @@
 //! From the command line, the environment and the file to a [`Config`], in two stages: first what
-//! was written ([`flags`], [`sources`]), then what it comes to on this machine.
+//! was written (`flags`, `sources`), then what it comes to on this machine.
 //!
-//! Not here: printing and exiting. Invariant: a [`Config`] is made in one place, [`resolve`], and
+//! Not here: printing and exiting. Invariant: a [`Config`] is made in one place, `resolve`, and
 //! only after every source was read to its end.
 
 use std::ffi::OsString;

@@ -109,7 +109,7 @@ pub(crate) fn assign_cpus(
         )));
     }
     let cpus = chosen.or(allowed).unwrap_or_else(|| vec![0]);
-    let workers = workers.unwrap_or(cpus.len().min(WORKERS_MAX));
+    let workers = workers.unwrap_or_else(|| cpus.len().min(WORKERS_MAX));
     Ok(cpus.into_iter().cycle().take(workers).collect())
 }
 

@@ -110,10 +110,6 @@ pub(crate) struct Connection<S> {
     pub(crate) counted: (Transport, State),
 }
 
-/// User memory of one connection in this table.
-#[cfg(test)]
-pub(crate) const CONNECTION_BYTES: usize = size_of::<Connection<Box<u8>>>();
-
 /// The connections of one worker, by slot index. Reserved at once, touched as indices first
 /// appear, never moved.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The composition: listeners, engines, one pinned thread per worker, signals.
 //!
-//! Not here: what a worker does ([`crate::worker`]). Invariants: the first line on stdout means
+//! Not here: what a worker does (`worker`). Invariants: the first line on stdout means
 //! that every worker accepts; a worker that fails takes the process with it, because half a server
 //! is worse than none.
 

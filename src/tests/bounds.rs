@@ -22,7 +22,7 @@ fn a_flood_of_pings_from_a_peer_that_does_not_read_keeps_one_pong() {
         let world = World::new(&plan);
         let peer = world.open(UPGRADE);
         peer.stop_reading();
-        let pings: u32 = 4000;
+        let pings: u32 = 600;
         let mut most = 0;
         for number in 0..pings {
             peer.send(&frame(Opcode::Ping, format!("{number:0>100}").as_bytes()));
@@ -32,7 +32,7 @@ fn a_flood_of_pings_from_a_peer_that_does_not_read_keeps_one_pong() {
             peer.unsent_bytes() == 0
         });
         world.pass(1);
-        // What one receive asked for may wait, and one more; not what 4,000 asked for.
+        // What one receive asked for may wait, and one more; not what all asked for.
         assert!(most <= LEASE_BYTES + 200, "{most} bytes held");
         peer.send(&frame(Opcode::Text, b"still here?"));
         peer.start_reading();
@@ -58,7 +58,7 @@ fn a_flood_of_pings_from_a_peer_that_does_not_read_keeps_one_pong() {
             })
             .collect();
         assert!(numbers.is_sorted(), "pongs out of order");
-        assert!(!numbers.is_empty() && numbers.len() < 1000, "{} pongs", numbers.len());
+        assert!(!numbers.is_empty() && numbers.len() < 250, "{} pongs", numbers.len());
         // And who reads is answered each time.
         for number in 0..3 {
             peer.send(&frame(Opcode::Ping, &[number]));
@@ -81,7 +81,7 @@ fn who_does_not_read_its_echoes_is_not_read_from_until_it_does() {
         let peer = world.open(UPGRADE);
         peer.stop_reading();
         let (mut asked, mut echoed) = (Vec::new(), Vec::new());
-        for number in 0..80_usize {
+        for number in 0..40_usize {
             let len = [10, 500, 1, 3000, 126][number % 5];
             let payload: Vec<u8> = (0..len).map(|at| (at * 7 + number) as u8).collect();
             let key = (number as u32).to_ne_bytes();
