@@ -1,7 +1,7 @@
 //! The application that the `ringwire` binary serves: `/echo` and `/channels/NAME`.
 //!
-//! Not here: the channels themselves, nor their HTTP forms (`worker::request`). Invariant: a session
-//! is 8 bytes.
+//! Not here: the channels themselves, nor their HTTP forms (`worker::request`). Invariant: a
+//! session is 8 bytes.
 
 use ringwire_protocol::Position;
 use ringwire_protocol::http;

@@ -81,10 +81,10 @@ fn who_does_not_read_its_echoes_is_not_read_from_until_it_does() {
         let peer = world.open(UPGRADE);
         peer.stop_reading();
         let (mut asked, mut echoed) = (Vec::new(), Vec::new());
-        for number in 0..40_usize {
-            let len = [10, 500, 1, 3000, 126][number % 5];
-            let payload: Vec<u8> = (0..len).map(|at| (at * 7 + number) as u8).collect();
-            let key = (number as u32).to_ne_bytes();
+        for number in 0..40_u8 {
+            let len = [10, 500, 1, 3000, 126][usize::from(number) % 5];
+            let payload: Vec<u8> = (number..=255).cycle().step_by(7).take(len).collect();
+            let key = [number, 1, 2, 3];
             encode_frame(&mut asked, Opcode::Binary, &payload, Some(key));
             encode_frame(&mut echoed, Opcode::Binary, &payload, None);
         }

@@ -142,8 +142,7 @@ fn without_pongs(answers: &[u8]) -> (Vec<u8>, Vec<Heard>) {
     let begin = answers.windows(13).position(|line| line == b"HTTP/1.1 101 ").expect("a 101");
     let mut rest = heard(&answers[begin..]);
     rest.retain(|heard| !matches!(heard, Heard::Pong(_)));
-    let head = answers.windows(4).enumerate().filter(|(_, four)| *four == b"\r\n\r\n");
-    let end = head.map(|(at, _)| at).last().expect("a head");
+    let end = answers.windows(4).rposition(|four| four == b"\r\n\r\n").expect("a head");
     (answers[..end].to_vec(), rest)
 }
 

@@ -1,5 +1,6 @@
 //! Whole workers on *sim*: what a server promises, under every fault, replayable by seed.
 
+mod allocations;
 mod application;
 mod bounds;
 mod channels;
@@ -8,6 +9,8 @@ mod drain;
 mod echo;
 mod faults;
 mod input;
+mod later;
+mod puppet;
 mod size;
 mod timers;
 mod wire;
