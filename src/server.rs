@@ -313,8 +313,11 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             threads.push(thread);
         }
         drop(ready);
-        // The channel ends when every worker has said whether it accepts.
-        let outcome = is_ready.into_iter().collect::<Result<Vec<()>, Failure>>();
+        let said: Result<Vec<()>, Failure> = is_ready.iter().take(workers).collect();
+        let outcome = match said {
+            Ok(said) if said.len() < workers => Err(Failure::other("a worker ended at its start")),
+            said => said,
+        };
         if let Err(failure) = outcome {
             // Those that do accept must not serve half a server.
             plan.stopper.crew.lose_worker();
