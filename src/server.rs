@@ -320,7 +320,6 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         };
         if let Err(failure) = outcome {
             // Those that do accept must not serve half a server.
-            plan.stopper.crew.lose_worker();
             plan.stopper.drain();
             for thread in threads {
                 drop(thread.join());
@@ -366,6 +365,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         let driver = match listening {
             Ok(driver) => driver,
             Err(line) => {
+                self.stopper.crew.lose_worker();
                 drop(post.ready.send(Err(Failure::configuration(line))));
                 return Ok(());
             }
