@@ -1,13 +1,15 @@
 //! The load beside which a WebSocket echo is measured: fixed requests over raw TCP, one in flight
 //! per connection, on the same ring layer as everything else here.
 //!
-//! Not here: any protocol. The peer is to send back every byte (`tcp_echo`). Invariant: a
-//! connection sends its next request only when the whole of the last one has come back.
+//! The peer is to send back every byte (`tcp_echo`); or, with `--websocket`, every message of
+//! `/echo`, so that one generator loads both. Not here: reading what comes back, which is counted.
+//! Invariant: a connection sends its next request only when the whole of the last one has come back.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
@@ -17,6 +19,15 @@ use ringwire_ring::{
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+const MASK_KEY_BYTES: usize = 4;
+
+/// Masked frames whose length fits the first two bytes.
+const FRAME_BYTES: std::ops::RangeInclusive<usize> = 6..=131;
+
+const UPGRADE: &[u8] = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Measures a raw TCP echo: N connections, one fixed request in flight on each.
 #[derive(Debug, Parser)]
@@ -29,6 +40,9 @@ struct Flags {
     /// Bytes of a request; 26 is the size of a masked WebSocket frame of 20 bytes
     #[arg(long, default_value_t = 26)]
     size: usize,
+    /// The peer is a WebSocket echo at /echo: the request is one masked frame
+    #[arg(long)]
+    websocket: bool,
     /// Measured time
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     duration: u64,
@@ -73,6 +87,10 @@ struct Load<D> {
     driver: D,
     batch: Batch,
     request: Vec<u8>,
+    /// Bytes that come back for it.
+    reply_bytes: usize,
+    /// What has to be sent first, and ends with the first empty line that comes back.
+    greeting: Option<Bytes>,
     /// By slot index.
     awaited: Vec<usize>,
     /// Connections whose reply is complete and whose next request is not yet in a batch.
@@ -98,6 +116,9 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> Result<Outcome, String> {
     if flags.size == 0 || flags.size > 64 * 1024 || flags.connections == 0 {
         return Err("--size is 1 to 65536, --connections at least 1".to_owned());
+    }
+    if flags.websocket && !FRAME_BYTES.contains(&flags.size) {
+        return Err("--size with --websocket is 6 to 131, the frame with its header".to_owned());
     }
     if let Some(cpu) = flags.cpu
         && !pin(cpu)
@@ -153,7 +174,10 @@ impl<D: Driver> Load<D> {
         Self {
             driver,
             batch: Batch::new(),
-            request: vec![b'.'; flags.size],
+            request: if flags.websocket { frame(flags.size) } else { vec![b'.'; flags.size] },
+            // A server's frame has no mask key.
+            reply_bytes: if flags.websocket { flags.size - MASK_KEY_BYTES } else { flags.size },
+            greeting: flags.websocket.then(|| Bytes::from_static(UPGRADE)),
             awaited: vec![0; flags.connections as usize],
             ready: Vec::new(),
             connected: 0,
@@ -201,8 +225,18 @@ impl<D: Driver> Load<D> {
             Completion::Connected { slot, result } => {
                 result.map_err(|errno| format!("connect: {errno}"))?;
                 self.driver.receive(slot, true);
-                self.connected += 1;
-                self.ready.push(slot);
+                match &self.greeting {
+                    Some(greeting) => self.driver.send(slot, greeting.clone()),
+                    None => self.begin(slot),
+                }
+            }
+            Completion::Received { slot, lease }
+                if self.greeting.is_some() && self.awaited[slot.index()] == 0 =>
+            {
+                if !lease.starts_with(b"HTTP/1.1 101 ") || !lease.ends_with(b"\r\n\r\n") {
+                    return Err("the peer did not agree to speak WebSocket".to_owned());
+                }
+                self.begin(slot);
             }
             Completion::Received { slot, lease } => {
                 let awaited = &mut self.awaited[slot.index()];
@@ -222,13 +256,18 @@ impl<D: Driver> Load<D> {
         Ok(())
     }
 
+    fn begin(&mut self, slot: Slot) {
+        self.connected += 1;
+        self.ready.push(slot);
+    }
+
     /// One batch of requests, as many as fit.
     fn send_requests(&mut self) -> Result<(), String> {
         while !self.batch.is_full() && self.batch.arena().len() >= self.request.len() {
             let Some(slot) = self.ready.pop() else { break };
             self.batch.arena()[..self.request.len()].copy_from_slice(&self.request);
             self.batch.push(slot, self.request.len());
-            self.awaited[slot.index()] = self.request.len();
+            self.awaited[slot.index()] = self.reply_bytes;
         }
         self.driver.batch(&mut self.batch);
         let failures = self.batch.take_failures();
@@ -239,6 +278,14 @@ impl<D: Driver> Load<D> {
             None => Ok(()),
         }
     }
+}
+
+/// A binary frame of `bytes` in all, masked (RFC 6455 section 5.2).
+fn frame(bytes: usize) -> Vec<u8> {
+    let payload_bytes = u8::try_from(bytes - 2 - MASK_KEY_BYTES).expect("checked with the flags");
+    let mut frame = vec![0x82, 0x80 | payload_bytes, 1, 2, 3, 4];
+    frame.resize(bytes, b'.');
+    frame
 }
 
 /// The figures under the names that `loadgen` gives them.

@@ -22,8 +22,10 @@ make_scratch
 trap_signals
 "$root/scripts/machine.sh" >"$scratch/machine.json"
 
-# loadgen hands the command to a shell.
-server="'$release/ringwire' --listen 127.0.0.1:{port} --history-size {history}"
+# loadgen hands the command to a shell. By name, so that no directory of this machine is kept with
+# the result.
+PATH=$release:$PATH
+server="ringwire --listen 127.0.0.1:{port} --history-size {history}"
 code=0
 run_foreground "$release/loadgen" compare --server-command "$server" \
   --out "json=$scratch/result.json" "$@" >"$scratch/report.txt" || code=$?

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What does a WebSocket echo cost beside a raw TCP echo on the same ring layer? Server CPU per
 # message: 200 connections, one message of 20 bytes in flight on each (26 bytes masked, and 26 over
-# raw TCP), one worker on CPU 0, the load on CPU 1. Every block has a fresh server; the order is
-# A B C C B A in every round.
+# raw TCP), one worker on CPU 0, the same generator for all on CPU 1. Every block has a fresh server;
+# the order is A B C C B A in every round.
 #
 #   scripts/echo-cost.sh [ROUNDS [SECONDS]]      default 3 rounds, blocks of 5 s
 #
@@ -22,10 +22,9 @@ run_block() {
     ringwire-*)
       start_server "$release/ringwire" --listen 127.0.0.1:0 --workers 1 --cpus 0 \
         --engine "${what#ringwire-}"
-      run_foreground "$release/loadgen" run "ws://$server_address/echo" --mode echo \
-        --connections "$connections" --size 20 --in-flight 1 --duration "${seconds}s" \
-        --warmup 1s --threads 1 --cpus 1 --server-pid "$server_pid" --out "json=$out" \
-        --no-tui --quiet >/dev/null || load_code=$?
+      run_foreground "$release/examples/tcp_load" "$server_address" --websocket \
+        --connections "$connections" --size 26 --duration "$seconds" --warmup 1 --cpu 1 \
+        --server-pid "$server_pid" >"$out" || load_code=$?
       ;;
     tcp-*)
       start_server "$release/examples/tcp_echo" --listen 127.0.0.1:0 --engine "${what#tcp-}" \
@@ -39,7 +38,7 @@ run_block() {
 }
 
 need_two_cpus
-build_release --package ringwire --package loadgen --bins --example tcp_echo --example tcp_load
+build_release --package ringwire --bins --example tcp_echo --example tcp_load
 make_scratch
 trap_signals
 run_blocks "$rounds" ringwire-uring ringwire-epoll tcp-uring

@@ -6,7 +6,7 @@ use ringwire_protocol::ws::{Opcode, encode_frame};
 use ringwire_ring::sim::{Faults, RawPeer, each_seed};
 
 use super::echo::UPGRADE;
-use super::wire::{Heard, body, frame, heard, post};
+use super::wire::{Heard, body, frame, heard, position_of, post};
 use super::world::{Plan, World, is_whole};
 
 /// Bytes of one receive buffer of *sim*.
@@ -196,5 +196,58 @@ fn who_ends_its_direction_while_it_only_listens_has_gone() {
             let took_ns = world.sim.now_ns() - begun_ns;
             assert!(took_ns < 1_000_000_000, "kept for {took_ns} ns: {request}");
         }
+    }
+}
+
+#[test]
+fn requests_wait_while_their_sender_does_not_read_its_answers() {
+    let flags = vec!["--keepalive-timeout", "1h"];
+    let world = World::new(&Plan { socket_bytes: 4096, flags, ..Plan::new(1) });
+    let publisher = world.connect();
+    let begin =
+        position_of(&world.exchange(&publisher, "GET /channels/a HTTP/1.1\r\nHost: h\r\n\r\n"));
+    for _ in 0..20 {
+        world.exchange(&publisher, &post("a", &"x".repeat(1000)));
+    }
+    let poll = format!("GET /channels/a?since={begin} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let answer_bytes = world.exchange(&publisher, &poll).len();
+    let peer = world.connect();
+    peer.stop_reading();
+    peer.send(poll.repeat(300).as_bytes());
+    let mut most = 0;
+    for _ in 0..20 {
+        world.pass(1);
+        most = most.max(world.held_bytes());
+    }
+    // One answer, and what was asked meanwhile: not 300 answers.
+    assert!(most <= answer_bytes + 3 * LEASE_BYTES, "{most} bytes held");
+    peer.start_reading();
+    let mut received = 0;
+    world.run_until(|| {
+        received += peer.take_received().len();
+        received >= 300 * answer_bytes
+    });
+    assert_eq!(received, 300 * answer_bytes);
+}
+
+#[test]
+fn what_follows_a_violation_is_not_kept() {
+    let world = World::new(&Plan::new(2));
+    let peer = world.open(UPGRADE);
+    // Unmasked frames, 4 KiB of them in one receive.
+    peer.send(&b"\x82\x06nomask".repeat(512));
+    world.run_until(|| peer.received().windows(2).any(|window| window == [0x03, 0xea]));
+    assert_eq!(world.held_bytes(), 0);
+}
+
+#[test]
+fn a_refusal_to_head_has_no_body() {
+    let world = World::new(&Plan::new(3));
+    for path in ["/nowhere", "/channels/a"] {
+        let peer = world.connect();
+        peer.send(format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        world.run_until(|| peer.is_ended());
+        let answer = String::from_utf8(peer.take_received()).expect("ASCII");
+        assert!(answer.starts_with("HTTP/1.1 40") && answer.ends_with("\r\n\r\n"), "{answer}");
     }
 }
