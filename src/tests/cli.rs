@@ -131,7 +131,7 @@ fn wrong_usage_ends_with_2() {
         (vec!["--ping-interval", "25"], "is not a time"),
         (vec!["--listen", "8080"], "is not an address"),
         (vec!["--listen", "localhost:8080"], "is not an address"),
-        (vec!["--workers", "0"], "out of bounds: 1 to 1024"),
+        (vec!["--workers", "0"], "out of bounds: 1 to 64"),
         (vec!["--engine", "kqueue"], "auto, uring or epoll"),
         (vec!["--max-connections", "-1"], "-1"),
         (vec!["--receive-buffers", "7x64k"], "power of two"),
