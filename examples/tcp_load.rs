@@ -3,7 +3,7 @@
 //!
 //! The peer is to send back every byte (`tcp_echo`); or, with `--websocket`, every message of
 //! `/echo`, so that one generator loads both. Not here: reading what comes back, which is counted.
-//! Invariant: a connection sends its next request only when the whole of the last one has come back.
+//! Invariant: a connection sends its next request only when the whole of the last has come back.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
