@@ -105,7 +105,9 @@ fn a_storm_of_connects_is_served_whole(engine: Engine) {
     });
     assert_eq!(server.sum(|metrics| metrics.accepted.value()), (THREADS * EACH) as u64);
     server.await_empty();
-    assert_eq!(server.sum(|metrics| metrics.closed.value()), (THREADS * EACH) as u64);
+    // A slot comes back a little after its connection has left the gauges.
+    let closed = || server.sum(|metrics| metrics.closed.value());
+    eventually(|| closed() == (THREADS * EACH) as u64, || format!("{} closed", closed()));
 }
 
 /// An upgrade to a channel and a publication on it, cut after each byte.
