@@ -365,7 +365,10 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         let driver = match listening {
             Ok(driver) => driver,
             Err(line) => {
+                // Those that accept already wait for the last one to leave: their bells are rung
+                // after the count, or the last one could be this.
                 self.stopper.crew.lose_worker();
+                self.stopper.drain();
                 drop(post.ready.send(Err(Failure::configuration(line))));
                 return Ok(());
             }
