@@ -15,7 +15,7 @@ use super::answer::{JSON_HEADERS, answer_body};
 use super::subscribe::transport_of;
 use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::Application;
-use crate::channels::{Batch, Encoding, Name};
+use crate::channels::{Batch, Encoding, Fanout, Name};
 use crate::connection::Role;
 use crate::lane::Flags;
 use crate::limits::FANOUT_SLICE;
@@ -36,6 +36,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
             self.make_room(ARENA_BYTES_MIN);
         }
         self.members = members;
+        self.end_fanout(fanout);
+    }
+
+    /// Closes the ranks and tells the homes who left meanwhile.
+    fn end_fanout(&mut self, fanout: Fanout) {
         let mut departures = std::mem::take(&mut self.departures);
         self.local.end_fanout(fanout, |home, request| departures.push((home, request)));
         for (home, request) in departures.drain(..) {
@@ -140,11 +145,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
             }
         }
         self.members = members;
-        let mut departures = std::mem::take(&mut self.departures);
-        self.local.end_fanout(fanout, |home, request| departures.push((home, request)));
-        for (home, request) in departures.drain(..) {
-            self.post(home, request);
-        }
-        self.departures = departures;
+        self.end_fanout(fanout);
     }
 }
