@@ -11,7 +11,7 @@ use ringwire_transport::Outbox;
 
 /// What is true of a connection besides its role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u16);
+pub(crate) struct Flags(u32);
 
 impl Flags {
     /// The batch has a send for this connection.
