@@ -9,6 +9,7 @@ pub(crate) mod url;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadgen::scenario::{EngineChoice, Mode, Transport};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use self::units::Fraction;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Compare(Box<CompareFlags>),
     /// Say what this machine limits, and the command that cures it
     Doctor,
+    /// Be the client that a conformance suite tests (Autobahn's protocol): echo, case by case
+    Testee(Box<TesteeFlags>),
 }
 
 /// Flags of `run`.
@@ -77,6 +80,31 @@ pub(crate) struct RunFlags {
     pub(crate) load: LoadFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
+}
+
+/// Flags of `testee`.
+#[derive(Debug, Args)]
+pub(crate) struct TesteeFlags {
+    /// ws://HOST:PORT of the fuzzing server
+    #[arg(value_parser = url::parse)]
+    pub(crate) url: Url,
+    /// What the reports call this client
+    #[arg(long, env = "LOADGEN_AGENT", default_value = "loadgen", value_name = "NAME")]
+    pub(crate) agent: String,
+    /// Only these of the suite's cases, by number: 1-16,40 [default: all]
+    #[arg(long, env = "LOADGEN_CASES", value_name = "LIST", value_delimiter = ',')]
+    #[arg(value_parser = units::cases)]
+    pub(crate) cases: Vec<RangeInclusive<u32>>,
+    /// The largest message that is echoed; a larger one is answered with Close 1009
+    #[arg(long, env = "LOADGEN_MAX_MESSAGE_SIZE", default_value = "64m", value_name = "BYTES")]
+    #[arg(value_parser = units::size)]
+    pub(crate) max_message_size: u64,
+    /// What carries the client
+    #[arg(long, env = "LOADGEN_ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineFlag,
+    /// Only the last line
+    #[arg(long, env = "LOADGEN_QUIET")]
+    pub(crate) quiet: bool,
 }
 
 /// Flags of `compare`.

@@ -10,8 +10,9 @@ mod client;
 mod conductor;
 mod control;
 mod cost;
-mod error;
-mod hear;
+pub(crate) mod error;
+pub(crate) mod hear;
+pub(crate) mod keys;
 mod ledger;
 mod member;
 mod pacer;
@@ -103,20 +104,25 @@ fn join(handles: Vec<ScopedJoinHandle<'_, Result<Ledger, Failure>>>) -> Result<L
     failure.map_or(Ok(all), Err)
 }
 
-/// The engine that carries a run.
+/// The engine that carries a client.
 #[derive(Clone, Copy, Debug)]
-enum Engine {
+pub(crate) enum Engine {
     Uring(Features),
     Epoll,
 }
 
 impl Engine {
+    /// The one that was asked for, or that the kernel has.
+    pub(crate) fn of(choice: EngineChoice) -> Result<Self, Failure> {
+        match choice {
+            EngineChoice::Epoll => Ok(Self::Epoll),
+            EngineChoice::Uring => probe().map_err(|refusal| refused(&refusal)).map(Self::Uring),
+            EngineChoice::Auto => Ok(probe().map_or(Self::Epoll, Self::Uring)),
+        }
+    }
+
     fn choose(scenario: &Scenario) -> Result<Self, Failure> {
-        let chosen = match scenario.engine {
-            EngineChoice::Epoll => Self::Epoll,
-            EngineChoice::Uring => Self::Uring(probe().map_err(|refusal| refused(&refusal))?),
-            EngineChoice::Auto => probe().map_or(Self::Epoll, Self::Uring),
-        };
+        let chosen = Self::of(scenario.engine)?;
         let members = u64::from(scenario.connections) + u64::from(scenario.publishers);
         let threads = scenario.threads as u64;
         let (needed, cure) = match chosen {
@@ -132,7 +138,8 @@ impl Engine {
         Ok(chosen)
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in results.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Uring(_) => "uring",
             Self::Epoll => "epoll",
@@ -140,11 +147,13 @@ impl Engine {
     }
 }
 
-fn refused(refusal: &Refusal) -> Failure {
+/// What the kernel refuses is a matter of this machine's configuration.
+pub(crate) fn refused(refusal: &Refusal) -> Failure {
     Failure::configuration(refusal.to_string())
 }
 
-fn broken(errno: Errno) -> Failure {
+/// The engine cannot go on.
+pub(crate) fn broken(errno: Errno) -> Failure {
     Failure::other(format!("the engine broke down ({errno}): try --engine epoll"))
 }
 

@@ -3,11 +3,13 @@
 //! polling.
 //!
 //! [`engine::run`] turns a [`scenario::Scenario`] into an [`outcome::Outcome`]; everything people
-//! and scripts see is made from that outcome. Nothing here knows any particular server.
+//! and scripts see is made from that outcome. [`testee::run`] is the client of a conformance suite.
+//! Nothing here knows any particular server.
 
 pub mod engine;
 pub mod outcome;
 pub mod recorder;
 pub mod scenario;
+pub mod testee;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ mod verdict;
 use clap::Parser;
 use loadgen::outcome::Failure;
 use loadgen::scenario::Scenario;
+use loadgen::testee::Tally;
 use ringwire_ring::Signals;
 use std::io::Write;
 use std::path::Path;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::cli::{Cli, Command, CompareFlags, OutputFlags, RunFlags};
+use crate::cli::{Cli, Command, CompareFlags, OutputFlags, RunFlags, TesteeFlags};
 use crate::doctor::Facts;
 use crate::machine::Machine;
 use crate::report::number::Style;
@@ -43,6 +44,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Signals this close together are the same wish to stop.
 const SAME_WISH: Duration = Duration::from_millis(300);
+/// How often the progress of a suite is told.
+const CASES_PER_LINE: u32 = 50;
 const EXIT_OTHER: u8 = 1;
 const EXIT_INVALID: u8 = 96;
 const EXIT_INTERRUPTED: u8 = 105;
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             print(&doctor::text(&doctor::findings(&Facts::read(), style())));
             Ok(0)
         }
+        Command::Testee(flags) => testee(flags, &stop),
     };
     let code = done.unwrap_or_else(|failure| {
         eprintln!("loadgen: {failure}");
@@ -108,6 +112,22 @@ fn compare(flags: &CompareFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     document.publish_to_nobody = nobody;
     print(&report::comparison::text(&document, style(), flags.output.quiet));
     finish(&document, &flags.output)
+}
+
+fn testee(flags: &TesteeFlags, stop: &AtomicBool) -> Result<u8, Failure> {
+    let plan = cli::plan::testee(flags)?;
+    let surface = Surface::of(flags.quiet, true);
+    let progress = |tally: &Tally| {
+        if tally.done.is_multiple_of(CASES_PER_LINE) {
+            surface.line(&format!("cases={} of={}", tally.done, tally.chosen));
+        }
+    };
+    let Tally { cases, done, silent, .. } = loadgen::testee::run(&plan, &progress, stop)?;
+    let agent = &plan.agent;
+    print(&format!(
+        "{done} of {cases} cases as {agent}, {silent} without an end; reports updated\n"
+    ));
+    Ok(0)
 }
 
 /// Refuses what this machine cannot open, and says all that it limits.

@@ -5,14 +5,18 @@
 
 use loadgen::outcome::Failure;
 use loadgen::scenario::{Mode, Rate, Scenario, Target, Transport};
+use loadgen::testee;
 use std::time::Duration;
 
 use super::units::{self, Fraction};
 use super::url::{Scheme, Url};
-use super::{LoadFlags, RunFlags};
+use super::{LoadFlags, RunFlags, TesteeFlags};
 use crate::doctor::Facts;
 
 const NS_PER_S: u64 = 1_000_000_000;
+
+/// The largest `--max-message-size`.
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 
 /// The scenario that the flags of `run` describe.
 pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
@@ -55,6 +59,27 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
     }
     check(&scenario)?;
     Ok(scenario)
+}
+
+/// The plan that the flags of `testee` describe.
+pub(crate) fn testee(flags: &TesteeFlags) -> Result<testee::Plan, Failure> {
+    refuse_tls(&flags.url)?;
+    if flags.url.scheme == Scheme::Http {
+        return Err(Failure::configuration("testee needs a ws:// URL"));
+    }
+    if !(1..=MESSAGE_BYTES_MAX).contains(&flags.max_message_size) {
+        return Err(Failure::configuration("--max-message-size must be from 1 to 1024m"));
+    }
+    if flags.agent.is_empty() {
+        return Err(Failure::configuration("--agent must not be empty"));
+    }
+    Ok(testee::Plan {
+        target: flags.url.target()?,
+        agent: flags.agent.clone(),
+        cases: flags.cases.clone(),
+        message_bytes_max: usize::try_from(flags.max_message_size).unwrap_or(usize::MAX),
+        engine: flags.engine.into(),
+    })
 }
 
 /// What both commands fill in the same way; the rest is the caller's.

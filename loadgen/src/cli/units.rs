@@ -3,6 +3,7 @@
 //! Everything is read as an exact decimal fraction, so that `0.1` is one tenth and a schedule made
 //! from it never drifts. Nothing here rounds: what does not come out whole is refused.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// An exact fraction, in lowest terms, with a denominator that is never zero.
@@ -164,6 +165,18 @@ pub(crate) fn cpus(text: &str) -> Result<Vec<usize>, String> {
     Ok(all)
 }
 
+/// One case or a range of them, counted from 1: `7`, `1-16`.
+pub(crate) fn cases(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let refusal = |_| format!("`{text}` is not a case or a range: use 1-16,40");
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let from: u32 = from.trim().parse().map_err(refusal)?;
+    let to: u32 = to.trim().parse().map_err(refusal)?;
+    if from == 0 || from > to {
+        return Err(format!("`{text}` is not a range of cases: they count from 1"));
+    }
+    Ok(from..=to)
+}
+
 /// Where a result goes: `json=PATH`.
 pub(crate) fn output(text: &str) -> Result<PathBuf, String> {
     match text.split_once('=') {
@@ -249,6 +262,15 @@ mod tests {
         assert_eq!(header("X-A:  b c "), Ok(("X-A".to_owned(), "b c".to_owned())));
         for text in ["X", ": v", "a b: c", "X: a\r\nY: b", "X\n: a"] {
             assert!(header(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cases_count_from_one() {
+        assert_eq!(cases("7"), Ok(7..=7));
+        assert_eq!(cases("1-16"), Ok(1..=16));
+        for text in ["", "0", "0-3", "5-4", "1-", "x", "1-2-3"] {
+            assert!(cases(text).is_err(), "{text}");
         }
     }
 

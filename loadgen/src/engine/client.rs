@@ -17,12 +17,12 @@ use ringwire_ring::{Batch, Completion, Driver, Errno, Lease, Slot};
 use crate::engine::control::Control;
 use crate::engine::error::ErrorCode;
 use crate::engine::hear::{Ear, Heard};
+use crate::engine::keys::Keys;
 use crate::engine::ledger::{Ledger, Window};
 use crate::engine::member::{Member, Part, Phase, Speech};
 use crate::engine::plan::Plan;
 use crate::engine::sequence::Tracker;
 use open::Connecting;
-use say::Keys;
 use schedule::Schedule;
 
 /// A connection that said nothing for this long may be ended by its server, and is opened again;

@@ -281,7 +281,7 @@ impl<'a> Ear<'a> {
 }
 
 /// Status and first line of a refusal, for people.
-fn quote(response: &Response<'_>, body: &[u8]) -> String {
+pub(crate) fn quote(response: &Response<'_>, body: &[u8]) -> String {
     let line = body.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(&line[..line.len().min(QUOTE_BYTES_MAX)]);
     format!("{} {}", response.status, line.trim()).trim_end().to_owned()

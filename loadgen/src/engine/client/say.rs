@@ -31,32 +31,6 @@ const POSITION_BYTES_MAX: usize = 37;
 /// The longest Close frame: a masked header and 125 bytes.
 const CLOSE_BYTES_MAX: usize = 131;
 
-const KEYS_BYTES: usize = 4096;
-
-/// Fresh masking keys, drawn from the driver's entropy by the page.
-#[derive(Debug)]
-pub(super) struct Keys {
-    bytes: Box<[u8; KEYS_BYTES]>,
-    used: usize,
-}
-
-impl Keys {
-    pub(super) fn new() -> Self {
-        Self { bytes: Box::new([0; KEYS_BYTES]), used: KEYS_BYTES }
-    }
-
-    fn next(&mut self, driver: &mut impl Driver) -> [u8; 4] {
-        if self.used == KEYS_BYTES {
-            driver.entropy(&mut self.bytes[..]);
-            self.used = 0;
-        }
-        let mut key = [0; 4];
-        key.copy_from_slice(&self.bytes[self.used..self.used + 4]);
-        self.used += 4;
-        key
-    }
-}
-
 impl<D: Driver> Client<D> {
     /// Says what `position` has to say now.
     pub(super) fn pump(&mut self, position: usize) {

@@ -1,0 +1,347 @@
+//! The suite's connections, one after the other, on a driver.
+//!
+//! Not here: what the bytes mean (`dialogue`). Invariants: at most one connection; bytes leave in
+//! order by sends that wait; while more than [`QUEUED_BYTES_MAX`] wait to be sent, nothing further
+//! is taken in.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use ringwire_protocol::ws::{End, client_key};
+use ringwire_ring::{Completion, Driver, Errno, Shutdown, Slot};
+use ringwire_transport::Outbox;
+
+use super::dialogue::{Dialogue, Manner};
+use super::{Plan, Tally};
+use crate::engine::broken;
+use crate::engine::error::ErrorCode;
+use crate::engine::keys::Keys;
+use crate::outcome::Failure;
+
+/// What may wait to be sent before reading stops. One message may be above it.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+
+/// How long a connection may take to open.
+const OPEN_NS: u64 = 15_000_000_000;
+/// How long nothing may move before this side ends the case.
+const SILENCE_NS: u64 = 60_000_000_000;
+/// How long the peer may take to end the connection once both have said Close.
+const CLOSE_NS: u64 = 10_000_000_000;
+
+/// The longest wait, so that a wish to stop is noticed.
+const LOOK_NS: u64 = 200_000_000;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Count,
+    Case(u32),
+    Report,
+}
+
+/// The connection under way.
+#[derive(Debug)]
+struct Talk {
+    slot: Slot,
+    errand: Errand,
+    dialogue: Dialogue,
+    is_connected: bool,
+    outbox: Outbox,
+    /// What was received and not taken in, from `held_start` on.
+    held: Vec<u8>,
+    held_start: usize,
+    is_receiving: bool,
+    /// Our direction is ended.
+    is_shut: bool,
+    /// When this side gives up.
+    until_ns: u64,
+}
+
+/// Goes through a suite.
+#[derive(Debug)]
+pub(crate) struct Client<D> {
+    driver: D,
+    plan: Plan,
+    keys: Keys,
+    completions: Vec<Completion>,
+    /// What is written next, on its way to the outbox.
+    out: Vec<u8>,
+    errands: VecDeque<Errand>,
+    talk: Option<Talk>,
+    tally: Tally,
+}
+
+impl<D: Driver> Client<D> {
+    pub(crate) fn new(driver: D, plan: Plan) -> Self {
+        Self {
+            driver,
+            plan,
+            keys: Keys::new(),
+            completions: Vec::new(),
+            out: Vec::new(),
+            errands: VecDeque::from([Errand::Count]),
+            talk: None,
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// What is held for the peer, both ways.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.talk.as_ref().map_or(0, |talk| {
+            talk.held.len() + talk.outbox.queued_bytes() + talk.dialogue.held_bytes()
+        })
+    }
+
+    /// Does what there is to do, and says whether the suite is done with.
+    pub(crate) fn turn(&mut self) -> Result<bool, Failure> {
+        if self.talk.is_none() {
+            match self.errands.pop_front() {
+                Some(errand) => self.begin(errand)?,
+                None => return Ok(true),
+            }
+        }
+        let until_ns = self.talk.as_ref().map_or(0, |talk| talk.until_ns);
+        let look_ns = self.driver.clock_ns().saturating_add(LOOK_NS);
+        let mut completions = std::mem::take(&mut self.completions);
+        self.driver.turn(until_ns.min(look_ns), &mut completions).map_err(broken)?;
+        for completion in completions.drain(..) {
+            self.complete(completion)?;
+        }
+        self.completions = completions;
+        self.pump()?;
+        if self.talk.as_ref().is_some_and(|talk| self.driver.now_ns() >= talk.until_ns) {
+            self.give_up()?;
+        }
+        Ok(self.talk.is_none() && self.errands.is_empty())
+    }
+
+    /// Opens the connection of an errand.
+    fn begin(&mut self, errand: Errand) -> Result<(), Failure> {
+        let Plan { target, agent, .. } = &self.plan;
+        let base = target.path.trim_end_matches('/');
+        let agent = escaped(agent);
+        let (path, manner) = match errand {
+            Errand::Count => (format!("{base}/getCaseCount"), Manner::Listen),
+            Errand::Case(case) => {
+                (format!("{base}/runCase?case={case}&agent={agent}"), Manner::Echo)
+            }
+            Errand::Report => (format!("{base}/updateReports?agent={agent}"), Manner::Listen),
+        };
+        let mut nonce = [0; 16];
+        self.driver.entropy(&mut nonce);
+        let (key, limit) = (client_key(nonce), self.plan.message_bytes_max);
+        let mut request = Vec::new();
+        let dialogue = Dialogue::open(&target.host, &path, key, manner, limit, &mut request);
+        let slot =
+            self.driver.connect(target.address, None).map_err(|e| self.unreachable(errand, e))?;
+        let mut outbox = Outbox::new();
+        outbox.push(request.into());
+        self.talk = Some(Talk {
+            slot,
+            errand,
+            dialogue,
+            is_connected: false,
+            outbox,
+            held: Vec::new(),
+            held_start: 0,
+            is_receiving: false,
+            is_shut: false,
+            until_ns: self.driver.clock_ns().saturating_add(OPEN_NS),
+        });
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion) -> Result<(), Failure> {
+        let now_ns = self.driver.now_ns();
+        let Some(talk) = &mut self.talk else { return Ok(()) };
+        match completion {
+            Completion::Connected { slot, result } if slot == talk.slot => {
+                let errand = talk.errand;
+                talk.is_connected = true;
+                result.map_err(|errno| self.unreachable(errand, errno))?;
+            }
+            Completion::Received { slot, mut lease } if slot == talk.slot => {
+                if talk.held.is_empty() {
+                    let used = self.take_in(&mut lease)?;
+                    if let Some(talk) = &mut self.talk {
+                        talk.held.extend_from_slice(&lease[used..]);
+                    }
+                } else {
+                    talk.held.extend_from_slice(&lease);
+                }
+                self.moved(now_ns);
+            }
+            Completion::Ended { slot, result } if slot == talk.slot => {
+                self.ended(result)?;
+            }
+            Completion::Sent { slot, result } if slot == talk.slot => {
+                talk.outbox.sent();
+                match result {
+                    Ok(()) => self.moved(now_ns),
+                    Err(errno) => self.ended(Err(errno))?,
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Something moved: the peer is not silent.
+    fn moved(&mut self, now_ns: u64) {
+        let Some(talk) = &mut self.talk else { return };
+        talk.until_ns = match (talk.dialogue.is_open(), talk.dialogue.end()) {
+            (false, _) => talk.until_ns,
+            (true, End::Stay) => now_ns.saturating_add(SILENCE_NS),
+            // From the Close on its time runs, whatever else the peer has to say.
+            (true, _) => talk.until_ns.min(now_ns.saturating_add(CLOSE_NS)),
+        };
+    }
+
+    /// Takes in what there is room to answer; says how many bytes that was.
+    fn take_in(&mut self, bytes: &mut [u8]) -> Result<usize, Failure> {
+        let Self { talk: Some(talk), out, keys, driver, .. } = self else { return Ok(0) };
+        let room = QUEUED_BYTES_MAX.saturating_sub(talk.outbox.queued_bytes());
+        out.clear();
+        match talk.dialogue.hear(bytes, out, room, || keys.next(driver)) {
+            Ok(used) => {
+                talk.outbox.push(Bytes::from(std::mem::take(out)));
+                Ok(used)
+            }
+            Err(refused) => {
+                let errand = talk.errand;
+                Err(Failure::unreachable(format!(
+                    "{} was refused (\"{refused}\"): check that the URL is a fuzzing server's",
+                    errand.name()
+                )))
+            }
+        }
+    }
+
+    fn take_in_held(&mut self) -> Result<(), Failure> {
+        let Some(talk) = &mut self.talk else { return Ok(()) };
+        let (mut held, start) = (std::mem::take(&mut talk.held), talk.held_start);
+        let used = self.take_in(&mut held[start..])?;
+        if let Some(talk) = &mut self.talk
+            && start + used < held.len()
+        {
+            talk.held = held;
+            talk.held_start = start + used;
+        } else if let Some(talk) = &mut self.talk {
+            talk.held_start = 0;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, takes in what was held, and turns reading on or off.
+    fn pump(&mut self) -> Result<(), Failure> {
+        let has_room = |talk: &Talk| talk.outbox.queued_bytes() < QUEUED_BYTES_MAX;
+        if self.talk.as_ref().is_some_and(|talk| !talk.held.is_empty() && has_room(talk)) {
+            self.take_in_held()?;
+        }
+        let Some(talk) = self.talk.as_mut().filter(|talk| talk.is_connected) else {
+            return Ok(());
+        };
+        if let Some(bytes) = talk.outbox.take() {
+            self.driver.send(talk.slot, bytes);
+        }
+        let may_receive = talk.held.is_empty() && has_room(talk);
+        if may_receive != talk.is_receiving {
+            talk.is_receiving = may_receive;
+            self.driver.receive(talk.slot, may_receive);
+        }
+        if talk.dialogue.end() == End::Finish && talk.outbox.is_empty() && !talk.is_shut {
+            talk.is_shut = true;
+            self.driver.shutdown(talk.slot, Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    /// The peer sent FIN, or the connection failed: the errand is over.
+    fn ended(&mut self, result: Result<(), Errno>) -> Result<(), Failure> {
+        let Some(talk) = self.talk.take() else { return Ok(()) };
+        self.driver.close(talk.slot);
+        if !talk.dialogue.is_open() {
+            let name = talk.errand.name();
+            return match result {
+                Err(errno) => Err(self.unreachable(talk.errand, errno)),
+                Ok(()) => Err(Failure::unreachable(format!(
+                    "{name} was not answered: check that the URL is a fuzzing server's"
+                ))),
+            };
+        }
+        match talk.errand {
+            Errand::Count => self.plan_cases(talk.dialogue.told()),
+            Errand::Case(_) => {
+                self.tally.done += 1;
+                Ok(())
+            }
+            Errand::Report => Ok(()),
+        }
+    }
+
+    /// Nothing moves any more: ends the connection from this side.
+    fn give_up(&mut self) -> Result<(), Failure> {
+        let Some(talk) = &self.talk else { return Ok(()) };
+        if matches!(talk.errand, Errand::Case(_)) && talk.dialogue.is_open() {
+            self.tally.silent += 1;
+        }
+        self.ended(Ok(()))
+    }
+
+    /// The suite has said how many cases it has.
+    fn plan_cases(&mut self, told: Option<&[u8]>) -> Result<(), Failure> {
+        let told = String::from_utf8_lossy(told.unwrap_or_default());
+        let count: u32 = told.trim().parse().map_err(|_| {
+            Failure::unreachable(format!(
+                "getCaseCount said \"{}\", not a number: check that the URL is a fuzzing server's",
+                told.escape_debug()
+            ))
+        })?;
+        if let Some(beyond) = self.plan.cases.iter().find(|range| *range.end() > count) {
+            let (first, last) = (beyond.start(), beyond.end());
+            return Err(Failure::configuration(format!(
+                "--cases {first}-{last}: the suite has {count} cases"
+            )));
+        }
+        let cases = (1..=count).filter(|case| self.plan.has(*case));
+        self.errands.extend(cases.map(Errand::Case));
+        self.tally.cases = count;
+        self.tally.chosen = u32::try_from(self.errands.len()).unwrap_or(u32::MAX);
+        self.errands.push_back(Errand::Report);
+        Ok(())
+    }
+
+    fn unreachable(&self, errand: Errand, errno: Errno) -> Failure {
+        let (name, code) = (errand.name(), ErrorCode::of(errno));
+        let address = self.plan.target.address;
+        Failure::unreachable(format!("{name} at {address} failed ({code}): {}", code.cure()))
+    }
+}
+
+impl Errand {
+    fn name(self) -> String {
+        match self {
+            Self::Count => "getCaseCount".to_owned(),
+            Self::Case(case) => format!("case {case}"),
+            Self::Report => "updateReports".to_owned(),
+        }
+    }
+}
+
+/// `text` as a value in a query.
+fn escaped(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match is_plain(byte) {
+            true => out.push(char::from(byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

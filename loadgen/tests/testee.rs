@@ -1,0 +1,237 @@
+//! `loadgen testee` as its users meet it: exit codes, lines, and the memory of the process while a
+//! suite sends without reading, on both engines.
+#![expect(clippy::tests_outside_test_module, reason = "a test target of its own")]
+
+use ringwire_protocol::http::{HeadLimits, parse_request};
+use ringwire_protocol::ws::{
+    Cursor, Event, Inbound, Limits, Opcode, Role, encode_close, encode_frame, encode_switching,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+const LIMITS: Limits = Limits { message_bytes_max: 8 << 20, empty_fragments_max: 1 };
+
+/// Of each message of the flood, and how many: more than any kernel's socket buffers hold.
+const FLOOD_BYTES: usize = 1 << 20;
+const FLOOD_MESSAGES: u64 = 150;
+
+/// What the client may have in memory: the program, its receive buffers, and a few messages.
+const RSS_BYTES_MAX: u64 = 48 << 20;
+
+fn testee(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.arg("testee").args(line.split_whitespace()).env("LC_ALL", "C");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Exit code, stdout, stderr.
+fn ended(child: Child) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn run(line: &str) -> (Option<i32>, String, String) {
+    ended(testee(line).spawn().expect("it starts"))
+}
+
+/// A fuzzing server of `cases` cases, each carried by `case`. It waits until whoever listens has
+/// heard each path, and that of the reports twice: between the two the client still lives.
+fn suite(cases: u32, case: fn(Socket) -> Option<()>) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (tell, told) = sync_channel(0);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            serve(stream, cases, case, &tell);
+        }
+    });
+    (address, told)
+}
+
+fn serve(
+    stream: TcpStream,
+    cases: u32,
+    case: fn(Socket) -> Option<()>,
+    tell: &SyncSender<String>,
+) -> Option<()> {
+    let (mut socket, path) = Socket::accept(stream)?;
+    // Whoever does not listen has dropped the receiver.
+    let _ = tell.send(path.clone());
+    if path.starts_with("/updateReports") {
+        let _ = tell.send(path.clone());
+    }
+    if path.starts_with("/runCase") {
+        return case(socket);
+    }
+    let mut out = Vec::new();
+    if path.starts_with("/getCaseCount") {
+        encode_frame(&mut out, Opcode::Text, cases.to_string().as_bytes(), None);
+    }
+    socket.stream.write_all(&out).ok()?;
+    socket.close()
+}
+
+/// One WebSocket, server's side.
+struct Socket {
+    stream: TcpStream,
+    inbound: Inbound,
+}
+
+impl Socket {
+    fn accept(mut stream: TcpStream) -> Option<(Self, String)> {
+        stream.set_nodelay(true).ok()?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        let request = parse_request(&head, &HeadLimits::default()).ok()?;
+        let mut out = Vec::new();
+        encode_switching(&mut out, request.header("sec-websocket-key")?, None, &[]);
+        stream.write_all(&out).ok()?;
+        let path = format!("{}?{}", request.path, request.query.unwrap_or_default());
+        Some((Self { stream, inbound: Inbound::new(Role::Server) }, path))
+    }
+
+    /// Says Close, and waits for the answer.
+    fn close(mut self) -> Option<()> {
+        let mut close = [0; 131];
+        let len = encode_close(&mut close, 1000, "", None);
+        self.stream.write_all(&close[..len]).ok()?;
+        self.read(u64::MAX).map(drop)
+    }
+
+    /// Reads up to `messages` messages, or the Close; how many it were.
+    fn read(&mut self, messages: u64) -> Option<u64> {
+        let mut count = 0;
+        let mut buffer = vec![0; 1 << 16];
+        while count < messages {
+            let len = self.stream.read(&mut buffer).ok().filter(|len| *len > 0)?;
+            let mut cursor = Cursor::new(&mut buffer[..len]);
+            while let Some(event) = self.inbound.next(&mut cursor, &LIMITS).ok()? {
+                match event {
+                    Event::Message { payload, .. } => {
+                        assert!(payload.iter().all(|byte| *byte == b'x'));
+                        count += 1;
+                    }
+                    Event::Close(_) => return Some(count),
+                    Event::Ping(_) | Event::Pong(_) => {}
+                }
+            }
+        }
+        Some(count)
+    }
+}
+
+/// Sends until the client takes no more, and only then reads.
+fn flood(mut socket: Socket) -> Option<()> {
+    let mut frame = Vec::new();
+    encode_frame(&mut frame, Opcode::Text, &vec![b'x'; FLOOD_BYTES], None);
+    let timeout = Duration::from_millis(500);
+    socket.stream.set_write_timeout(Some(timeout)).ok()?;
+    let mut rest: &[u8] = &[];
+    let mut sent = 0;
+    loop {
+        if rest.is_empty() {
+            assert!(sent < FLOOD_MESSAGES, "it takes whatever it is sent");
+            sent += 1;
+            rest = &frame;
+        }
+        match socket.stream.write(rest) {
+            Ok(len) => rest = &rest[len..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(_) => return None,
+        }
+    }
+    // The client reads on once it is read from: the two directions need a thread each.
+    let mut writing = socket.stream.try_clone().ok()?;
+    writing.set_write_timeout(None).ok()?;
+    let rest = rest.to_vec();
+    let writer = std::thread::spawn(move || {
+        let written = writing.write_all(&rest);
+        (sent..FLOOD_MESSAGES)
+            .fold(written, |done, _| done.and_then(|()| writing.write_all(&frame)))
+    });
+    assert_eq!(socket.read(FLOOD_MESSAGES), Some(FLOOD_MESSAGES));
+    writer.join().ok()?.ok()?;
+    socket.close()
+}
+
+/// The most that the process ever had in memory.
+fn peak_rss_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[test]
+fn a_suite_that_sends_without_reading_costs_little_memory_and_loses_nothing() {
+    for engine in ["uring", "epoll"] {
+        let (address, told) = suite(1, flood);
+        let mut command = testee(&format!("ws://{address} --agent x --engine {engine}"));
+        let child = command.spawn().expect("it starts");
+        let path = |expected: &str| {
+            let path = told.recv_timeout(Duration::from_secs(100)).expect("it goes on");
+            assert!(path.starts_with(expected), "{path}");
+        };
+        path("/getCaseCount?");
+        path("/runCase?case=1&agent=x");
+        path("/updateReports?agent=x");
+        let peak = peak_rss_bytes(child.id()).expect("it lives until its reports are written");
+        path("/updateReports?agent=x");
+        let (code, stdout, stderr) = ended(child);
+        assert_eq!(code, Some(0), "{engine}: {stderr}");
+        assert_eq!(stdout, "1 of 1 cases as x, 0 without an end; reports updated\n");
+        assert!(peak < RSS_BYTES_MAX, "{engine}: {peak} bytes");
+    }
+}
+
+#[test]
+fn a_message_above_the_limit_is_answered_with_1009() {
+    fn too_long(mut socket: Socket) -> Option<()> {
+        let mut frame = Vec::new();
+        encode_frame(&mut frame, Opcode::Text, &[b'x'; 1025], None);
+        socket.stream.write_all(&frame).ok()?;
+        let mut out = Vec::new();
+        socket.stream.read_to_end(&mut out).ok()?;
+        // A masked Close with code 1009 and a reason.
+        assert_eq!((out[0], out[1] & 0x80), (0x88, 0x80));
+        let code = u16::from_be_bytes([out[6] ^ out[2], out[7] ^ out[3]]);
+        assert_eq!(code, 1009);
+        Some(())
+    }
+    let (address, _) = suite(60, too_long);
+    let line = format!("ws://{address}/ --agent x --max-message-size 1k --cases 1-55");
+    let (code, stdout, stderr) = run(&line);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stderr, "cases=50 of=55\n");
+    assert_eq!(stdout, "55 of 60 cases as x, 0 without an end; reports updated\n");
+}
+
+#[test]
+fn what_cannot_be_reached_or_makes_no_sense_is_one_line() {
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let closed = closed.expect("a free port");
+    let (address, _) = suite(3, |socket| socket.close());
+    let table = [
+        (format!("ws://{closed}"), 107, "nothing listens there"),
+        (format!("ws://{address} --cases 2-4"), 104, "the suite has 3 cases"),
+        (format!("http://{address}"), 104, "ws:// URL"),
+        (format!("ws://{address} --max-message-size 0"), 104, "--max-message-size"),
+    ];
+    for (line, expected, words) in table {
+        let (code, stdout, stderr) = run(&line);
+        assert_eq!(code, Some(expected), "{line}: {stderr}");
+        assert!(stdout.is_empty() && stderr.contains(words), "{line}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{line}: {stderr}");
+    }
+    let (code, _, _) = run(&format!("ws://{address} --cases 0"));
+    assert_eq!(code, Some(2));
+}
