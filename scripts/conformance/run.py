@@ -1,0 +1,164 @@
+"""Runs the suites one after another and prints the table. Started by `scripts/conformance.sh`,
+which has fetched and built what is needed.
+
+Not here: what a suite asks (`suite_*.py`), nor what passes (`judge.py`). Ends with 0 only if every
+row is green.
+"""
+
+import argparse
+import json
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+import suite_websocket
+from judge import HEADING
+from processes import Broken, Deadline, Stage
+
+
+class Tools:
+    """Where things are."""
+
+    def __init__(self, flags):
+        self.release = Path(flags.release)
+        self.cache = Path(flags.cache)
+        self.scratch = Path(flags.scratch)
+        self.here = Path(__file__).parent
+
+    def python(self, name):
+        return self.cache / "python" / "bin" / name
+
+    @property
+    def authority(self):
+        self.make_certificates()
+        return self.scratch / "authority.pem"
+
+    @property
+    def certificate(self):
+        """Certificate chain and key of this machine's names, in one file."""
+        self.make_certificates()
+        return self.scratch / "certificate.pem"
+
+    def make_certificates(self):
+        """An authority of this run, and what it says of the loopback address."""
+        if (self.scratch / "certificate.pem").exists():
+            return
+        import trustme
+
+        authority = trustme.CA()
+        names = authority.issue_cert("127.0.0.1", "localhost")
+        chain = names.cert_chain_pems
+        names.private_key_pem.write_to_path(str(self.scratch / "key.pem"))
+        for link in chain:
+            link.write_to_path(str(self.scratch / "chain.pem"), append=True)
+        names.private_key_and_cert_chain_pem.write_to_path(str(self.scratch / "certificate.pem"))
+        authority.cert_pem.write_to_path(str(self.scratch / "authority.pem"))
+
+    def tls_flags(self):
+        self.make_certificates()
+        return ["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0",
+                "--tls-certificate", self.scratch / "chain.pem",
+                "--tls-key", self.scratch / "key.pem"]
+
+
+def versions(tools):
+    """What judged, and on what it ran."""
+    found = {"python": platform.python_version(), "kernel": platform.release()}
+    for package in (tools.here / "requirements.txt").read_text().split():
+        name = package.split("==")[0]
+        found[name] = metadata.version(name)
+    wanted = json.loads((tools.here / "package.json").read_text())["dependencies"]
+    for name in wanted:
+        package = tools.cache / "node" / "node_modules" / name / "package.json"
+        found[name] = json.loads(package.read_text())["version"]
+    return found
+
+
+def is_offered(tools, row):
+    """Whether this build has what a suite is about; says so if it has not."""
+    asked = []
+    if row.role == "client":
+        asked.append(("loadgen", ["testee", "--help"], "testee"))
+    elif "wss" in row.suite:
+        asked.append(("ringwire", ["--help"], "--tls-listen"))
+    if row.role == "server" and re.search("12-13|deflate", row.suite):
+        asked.append(("ringwire", ["--help"], "--compression"))
+    for program, words, flag in asked:
+        said = subprocess.run([tools.release / program, *words], capture_output=True, text=True)
+        if flag not in said.stdout:
+            print(f"left out: {row.suite}, {row.engine}: {program} has no {flag}", flush=True)
+            return False
+    return True
+
+
+def run_suite(tools, number, row, seconds, fill):
+    """One row, whatever happens in it."""
+    began = time.monotonic()
+    try:
+        with Stage(tools, f"{number:02}") as stage, Deadline(seconds):
+            fill(stage, row)
+    except (Broken, OSError) as error:
+        row.faults.append(str(error))
+        row.failed = row.cases - row.ok - row.informational - row.non_strict - row.unimplemented
+    row.seconds = round(time.monotonic() - began, 1)
+    print(row.as_line(), flush=True)
+    for fault in row.faults[:40]:
+        print(f"  {fault}", flush=True)
+    if len(row.faults) > 40:
+        print(f"  and {len(row.faults) - 40} more", flush=True)
+
+
+def read_flags():
+    flags = argparse.ArgumentParser()
+    for name in ("--release", "--cache", "--scratch"):
+        flags.add_argument(name, required=True)
+    flags.add_argument("--out")
+    flags.add_argument("--full", action="store_true")
+    flags.add_argument("--list", action="store_true")
+    flags.add_argument("--only", action="append", default=[])
+    flags.add_argument("--engine", choices=("uring", "epoll"))
+    return flags.parse_args()
+
+
+def main():
+    flags = read_flags()
+    tools = Tools(flags)
+    # A signal becomes an exception, so that what a suite has started is stopped.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    planned = []
+    for engine in (flags.engine,) if flags.engine else ("uring", "epoll"):
+        planned += suite_websocket.suites(engine, flags.full)
+    wanted = tuple(flags.only) or ("",)
+    planned = [plan for plan in planned if plan[0].suite.startswith(wanted)]
+    planned = [plan for plan in planned if is_offered(tools, plan[0])]
+    if flags.list or not planned:
+        print("\n".join(dict.fromkeys(plan[0].suite for plan in planned)))
+        return 0 if planned else 2
+    began = time.monotonic()
+    print(HEADING, flush=True)
+    for number, (row, seconds, fill) in enumerate(planned):
+        run_suite(tools, number, row, seconds, fill)
+    rows = [row for row, _, _ in planned]
+    red = [row for row in rows if not row.is_green]
+    out = Path(flags.out or tools.cache / "result.json")
+    result = {
+        "date": date.today().isoformat(),
+        "full": flags.full,
+        "seconds": round(time.monotonic() - began),
+        "versions": versions(tools),
+        "rows": [row.as_dict() for row in rows],
+    }
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"{len(rows) - len(red)} of {len(rows)} suites as they should be, "
+          f"{sum(row.cases for row in rows)} cases, {result['seconds']} s")
+    return 1 if red else 0
+
+
+sys.exit(main())
