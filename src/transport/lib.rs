@@ -1,14 +1,16 @@
 #![forbid(unsafe_code)]
-//! What both programs put around a connection's bytes: the outbox with its limit, the timer
+//! What both programs put around a connection's bytes: the outbox with its limit, TLS, the timer
 //! wheel, and the queues between workers.
 //!
-//! It moves and delays bytes without reading them. It knows no descriptor, no protocol and no
+//! It moves, delays and encrypts bytes without reading them. It knows no descriptor, no protocol and no
 //! clock: time is an argument.
 
 mod mesh;
 mod outbox;
+mod tls;
 mod wheel;
 
 pub use mesh::{Endpoint, RECEIVE_ITEMS_MAX, WORKERS_MAX, mesh};
 pub use outbox::{MERGE_BYTES_MAX, Outbox, SEND_BYTES_MAX};
+pub use tls::{Opened, Plain, TLS_RECORD_BYTES_MAX, Tls, TlsFailure, TlsFailureKind};
 pub use wheel::{TICK_NS, Wheel};
