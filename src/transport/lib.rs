@@ -2,8 +2,8 @@
 //! What both programs put around a connection's bytes: the outbox with its limit, TLS, the timer
 //! wheel, and the queues between workers.
 //!
-//! It moves, delays and encrypts bytes without reading them. It knows no descriptor, no protocol and no
-//! clock: time is an argument.
+//! It moves, delays and encrypts bytes and never reads what they mean. It knows no descriptor, no
+//! protocol above and no clock: time is an argument.
 
 mod mesh;
 mod outbox;
