@@ -21,6 +21,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 say "tidy"
 cargo test --package ringwire --test tidy --locked
 
+say "RFC coverage"
+./scripts/rfc-coverage.sh
+
 say "bash -n"
 for script in scripts/*.sh .ci/run; do
   bash -n "$script"

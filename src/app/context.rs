@@ -58,6 +58,13 @@ impl Context<'_> {
         let opcode = kind.opcode();
         let len = frame_len(payload.len(), false);
         self.lane.write(self.slot, self.egress, len, |room| {
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+            //# To _Send a WebSocket Message_ comprising of /data/ over a WebSocket connection,
+            //# an endpoint MUST perform the following steps.
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+            //# The opcode (frame-opcode) of the first frame containing the data MUST be set to
+            //# the appropriate value from Section 5.2 for data that is to be interpreted by the
+            //# recipient as text or binary data.
             let header = encode_header(room, opcode, true, payload.len(), None);
             room[header..].copy_from_slice(payload);
         });

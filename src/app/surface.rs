@@ -127,6 +127,9 @@ fn channel_of<S>(
         return Ok((name, since(request.query())));
     }
     let reason = "no such path: WebSocket is at /echo and /channels/NAME";
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# If the requested service is not available, the server MUST send an appropriate HTTP
+    //# error code (such as 404 Not Found) and abort the WebSocket handshake.
     Err(http::Refusal { status: 404, reason })
 }
 

@@ -72,6 +72,29 @@ fn heads_that_are_too_large_are_refused() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//= type=test
+//# If the server does not wish to accept this connection, it MUST return an appropriate HTTP
+//# error code (e.g., 403 Forbidden) and abort the WebSocket handshake described in this
+//# section.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//= type=test
+//# If this version does not match a version understood by the server, the server MUST abort the
+//# WebSocket handshake described in this section and instead send an appropriate HTTP error
+//# code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field indicating
+//# the version(s) the server is capable of understanding.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//= type=test
+//# If the requested service is not available, the server MUST send an appropriate HTTP error
+//# code (such as 404 Not Found) and abort the WebSocket handshake.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.4
+//= type=test
+//# If the server doesn't support the requested version, it MUST respond with a
+//# |Sec-WebSocket-Version| header field (or multiple |Sec-WebSocket-Version| header fields)
+//# containing all versions it is willing to use.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-7.2.2
+//= type=test
+//# To do so, the server MUST simply _Close the WebSocket Connection_ (Section 7.1.1).
 #[test]
 fn upgrades_that_break_a_rule_are_refused() {
     let world = World::new(&Plan::new(1));
@@ -106,6 +129,10 @@ fn provoke(world: &World, bytes: &[u8]) -> Vec<u8> {
     peer.take_received()
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-7.1.7
+//= type=test
+//# Similarly, to do so, the server MUST _Close the WebSocket Connection_, and SHOULD log the
+//# problem.
 #[test]
 fn frames_that_break_a_rule_are_closed_with_the_code_of_the_rule() {
     let world = World::new(&Plan::new(1));
@@ -140,6 +167,16 @@ fn frames_that_break_a_rule_are_closed_with_the_code_of_the_rule() {
     assert_eq!((world.live(), world.held_bytes()), (0, 0));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+//= type=test
+//# After both sending and receiving a Close message, an endpoint considers the WebSocket
+//# connection closed and MUST close the underlying TCP connection.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+//= type=test
+//# The server MUST close the underlying TCP connection immediately; the client SHOULD wait for
+//# the server to close the connection but MAY close the connection at any time after sending
+//# and receiving a Close message, e.g., if it has not received a TCP Close from the server in a
+//# reasonable time period.
 #[test]
 fn a_close_is_answered_with_its_own_code_and_the_server_ends_first() {
     let world = World::new(&Plan::new(1));

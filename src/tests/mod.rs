@@ -11,6 +11,7 @@ mod faults;
 mod input;
 mod later;
 mod puppet;
+mod rfc6455;
 mod size;
 mod timers;
 mod wire;

@@ -6,6 +6,8 @@
 
 #[path = "tidy/form.rs"]
 mod form;
+#[path = "tidy/rfc.rs"]
+mod rfc;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/walls.rs"]
@@ -49,8 +51,10 @@ pub(crate) struct Tree {
 impl Tree {
     /// Everything, from the disk.
     fn read(root: &Path) -> Self {
-        let is_source =
-            |name: &str| [".rs", ".sh", "Cargo.toml"].iter().any(|ending| name.ends_with(ending));
+        let is_source = |name: &str| {
+            let is_list = name.starts_with("rfc") && name.ends_with(".txt");
+            is_list || [".rs", ".sh", "Cargo.toml"].iter().any(|ending| name.ends_with(ending))
+        };
         let mut sources = Vec::new();
         for folder in ["src", "loadgen", "benches", "examples", "scripts"] {
             read_tree(root, folder, is_source, &mut sources);
@@ -100,6 +104,7 @@ const RULES: &[(&str, Rule)] = &[
     ("dependencies are explained", form::dependencies_are_explained),
     ("flags are explained", form::flags_are_explained),
     ("lints are inherited", form::lints_are_inherited),
+    ("every MUST is quoted", rfc::musts_are_quoted),
     ("unsafe stays in the ring", walls::unsafe_in_the_ring),
     ("descriptors stay in the ring", walls::descriptors_in_the_ring),
     ("clocks stay in the ring", walls::clocks_in_the_ring),

@@ -113,6 +113,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if let Some(origin) = request.origin()
             && !origin_allowed(origin, request.host(), &self.limits.allowed_origins)
         {
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+            //# If the server does not wish to accept this connection, it MUST return an
+            //# appropriate HTTP error code (e.g., 403 Forbidden) and abort the WebSocket
+            //# handshake described in this section.
             let reason = "this Origin may not use the server: allow it with --allowed-origin";
             return Err(Refusal { status: 403, reason });
         }
@@ -253,6 +257,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
             out.truncate(end);
         }
         self.say(slot, out);
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-7.2.2
+        //# To do so, the server MUST simply _Close the WebSocket Connection_ (Section 7.1.1).
         self.begin_end(slot);
     }
 

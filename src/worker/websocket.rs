@@ -63,6 +63,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     lane.flags.set(Flags::PONG_DUE);
                     pongs.insert(slot.number(), payload.into());
                 }
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.2
+                //# Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
+                //# response, unless it already received a Close frame.
                 Ok(Some(Event::Ping(payload))) => write_pong(slot, lane, egress, payload),
                 Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(frame))) => {
@@ -102,10 +105,18 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 _ => DropReason::Protocol,
             });
         }
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-7.1.7
+        //# Similarly, to do so, the server MUST _Close the WebSocket Connection_, and SHOULD
+        //# log the problem.
         if let Some(code) = answer.close {
             let reason = violation.map(|violation| violation.to_string()).unwrap_or_default();
             self.write_close(slot, code, &reason);
         }
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+        //# an endpoint considers the WebSocket connection closed and MUST close the underlying
+        //# TCP connection.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+        //# The server MUST close the underlying TCP connection immediately;
         self.begin_end(slot);
     }
 
@@ -133,6 +144,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         let mut frame = [0; HEADER_BYTES_MAX + CLOSE_PAYLOAD_BYTES_MAX];
         let len = encode_close(&mut frame, code.0, reason, None);
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+        //# The frame(s) that have been formed MUST be transmitted over the underlying network
+        //# connection.
         connection.lane.write_all(slot, &mut self.egress, &frame[..len]);
     }
 
@@ -168,6 +182,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
 /// section 5.5.3.
 pub(super) fn write_pong(slot: Slot, lane: &mut Lane, egress: &mut Egress, payload: &[u8]) {
     lane.write(slot, egress, frame_len(payload.len(), false), |room| {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+        //# A server MUST NOT mask any frames that it sends to the client.
         let header = encode_header(room, Opcode::Pong, true, payload.len(), None);
         room[header..].copy_from_slice(payload);
     });

@@ -40,6 +40,13 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
         "https" => (Scheme::Https, 443),
         other => return Err(format!("`{other}` is not ws or http")),
     };
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The components of the WebSocket URI passed into this algorithm (/host/, /port/,
+    //# /resource name/, and /secure/ flag) MUST be valid according to the specification of
+    //# WebSocket URIs specified in Section 3.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If any of the components are invalid, the client MUST _Fail the WebSocket Connection_
+    //# and abort these steps.
     if !rest.chars().all(|c| ('!'..='~').contains(&c)) {
         return Err("a URL is printable ASCII without spaces".to_owned());
     }
@@ -129,6 +136,15 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //= type=test
+    //# The components of the WebSocket URI passed into this algorithm (/host/, /port/,
+    //# /resource name/, and /secure/ flag) MUST be valid according to the specification of
+    //# WebSocket URIs specified in Section 3.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //= type=test
+    //# If any of the components are invalid, the client MUST _Fail the WebSocket Connection_
+    //# and abort these steps.
     #[test]
     fn what_is_not_a_url_is_refused() {
         let table = [

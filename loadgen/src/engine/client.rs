@@ -278,6 +278,9 @@ impl<D: Driver> Client<D> {
     }
 
     /// The peer sent FIN, or the connection failed.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.2.1
+    //# If at any point the underlying transport layer connection is unexpectedly lost, the
+    //# client MUST _Fail the WebSocket Connection_.
     fn ended(&mut self, member: usize, result: Result<(), Errno>) {
         let code = match result {
             Err(errno) => ErrorCode::of(errno),
@@ -300,6 +303,14 @@ impl<D: Driver> Client<D> {
     }
 
     /// The connection is over, and should not be.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.1.7
+    //# the client MUST _Close the WebSocket Connection_
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.2.1
+    //# To do so, the client MUST _Fail the WebSocket Connection_ as defined in Section 7.1.7.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If the connection could not be opened, either because a direct connection failed or
+    //# because any proxy used returned an error, then the client MUST _Fail the WebSocket
+    //# Connection_ and abort the connection attempt.
     fn lose(&mut self, member: usize, code: ErrorCode) {
         if self.members[member].phase == Phase::Ended {
             return;

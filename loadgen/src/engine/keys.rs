@@ -20,6 +20,15 @@ impl Keys {
     }
 
     /// A key that was never given out before.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
+    //# When preparing a masked frame, the client MUST pick a fresh masking key from the set of
+    //# allowed 32-bit values.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
+    //# the masking key MUST be derived from a strong source of entropy, and the masking key for
+    //# a given frame MUST NOT make it simple
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-10.3
+    //# Clients MUST choose a new masking key for each frame, using an algorithm that cannot be
+    //# predicted by end applications that provide data.
     pub(crate) fn next(&mut self, driver: &mut impl Driver) -> [u8; 4] {
         if self.used == KEYS_BYTES {
             driver.entropy(&mut self.bytes[..]);

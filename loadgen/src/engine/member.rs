@@ -151,6 +151,12 @@ impl Member {
     }
 
     /// Whether a message could be sent now.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# Once the client's opening handshake has been sent, the client MUST wait for a response
+    //# from the server before sending any further data.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+    //# The endpoint MUST ensure the WebSocket connection is in the OPEN state (cf. Sections 4.1
+    //# and 4.2.2.)
     pub(crate) fn may_send(&self, in_flight_max: u64) -> bool {
         self.phase == Phase::Open && self.outbox.is_none() && self.outstanding() < in_flight_max
     }

@@ -77,6 +77,11 @@ impl Plan {
     pub(crate) fn write_frame(&self, out: &mut [u8], stamp: Stamp, key: [u8; 4]) -> usize {
         let size = self.format.size_bytes();
         let mut header = [0; HEADER_BYTES_MAX];
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+        //# a client MUST mask all frames that it sends to the server
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+        //# If the data is being sent by the client, the frame(s) MUST be masked as defined in
+        //# Section 5.3.
         let header_bytes = encode_header(&mut header, Opcode::Text, true, size, Some(key));
         out[..header_bytes].copy_from_slice(&header[..header_bytes]);
         let payload = &mut out[header_bytes..header_bytes + size];

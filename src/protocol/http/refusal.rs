@@ -41,6 +41,9 @@ pub fn encode_refusal(out: &mut Vec<u8>, refusal: &Refusal, extra_headers: &[(&s
     //# The server MUST send an Upgrade header field in a 426 response to
     //# indicate the required protocol(s)
     let demanded: &[(&str, &str)] = match refusal.status {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.4
+        //# If the server doesn't support the requested version, it MUST respond with a
+        //# |Sec-WebSocket-Version| header field
         426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
         //= https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6
         //# The origin server MUST generate an Allow header field in a 405

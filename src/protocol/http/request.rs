@@ -308,6 +308,12 @@ struct Target<'b> {
 
 impl<'b> Target<'b> {
     fn parse(method: Method<'_>, target: &'b str) -> Result<Self, Refusal> {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-3
+        //# Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT
+        //# be used on these URIs.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-3
+        //# As with any URI scheme, the character "#", when not indicating the start of a
+        //# fragment, MUST be escaped as %23.
         if !target.is_ascii() || target.contains('#') {
             return Err(BAD_TARGET);
         }

@@ -198,6 +198,34 @@ fn write(role: Role, random: &mut Random, lens: &[usize]) -> (Vec<u8>, Vec<Seen>
     (writer.stream, writer.expected)
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+//= type=test
+//# Message fragments MUST be delivered to the recipient in the order sent by the sender.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+//= type=test
+//# An endpoint MUST be capable of handling control frames in the middle of a fragmented
+//# message.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+//= type=test
+//# Clients and servers MUST support receiving both fragmented and unfragmented messages.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+//= type=test
+//# Incoming data MUST be parsed as WebSocket frames as defined in Section 5.2.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+//= type=test
+//# If a control frame (Section 5.5) is received, the frame MUST be handled as defined by
+//# Section 5.5.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+//= type=test
+//# Upon receiving a data frame (Section 5.6), the endpoint MUST note the /type/ of the data as
+//# defined by the opcode (frame-opcode) from Section 5.2.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+//= type=test
+//# Subsequent data frames MUST be interpreted as belonging to a new WebSocket message.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+//= type=test
+//# A server MUST remove masking for data frames received from a client as described in Section
+//# 5.3.
 #[test]
 fn cut_anywhere_it_means_the_same() {
     let mut random = Random::seeded();
@@ -222,6 +250,9 @@ fn long_messages_cut_anywhere() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-10.7
+//= type=test
+//# Incoming data MUST always be validated by both clients and servers.
 #[test]
 fn damaged_streams_cut_anywhere() {
     let mut random = Random::seeded();

@@ -111,6 +111,14 @@ fn what_is_absent_is_absent() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-3
+//= type=test
+//# Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used
+//# on these URIs.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-3
+//= type=test
+//# As with any URI scheme, the character "#", when not indicating the start of a fragment, MUST
+//# be escaped as %23.
 #[test]
 fn targets() {
     let target = |method: &str, target: &str| {

@@ -60,6 +60,14 @@ fn a_good_request_passes() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+//= type=test
+//# If the server, while reading the handshake, finds that the client did not send a handshake
+//# that matches the description below (note that as per [RFC2616], the order of the header
+//# fields is not important), including but not limited to any violations of the ABNF grammar
+//# specified for the components of the handshake, the server MUST stop processing the client's
+//# handshake and return an HTTP response with an appropriate error code (such as 400 Bad
+//# Request).
 #[test]
 fn each_rule_refuses() {
     for line in ["POST / HTTP/1.1", "HEAD / HTTP/1.1", "PUT / HTTP/1.1", "get / HTTP/1.1"] {
@@ -118,6 +126,11 @@ fn a_hundred_headers_do_not_hide_the_upgrade() {
     assert_eq!(check(LINE, &headers), Err(431));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//= type=test
+//# The value chosen MUST be derived from the client's handshake, specifically by selecting one
+//# of the values from the |Sec-WebSocket-Protocol| field that the server is willing to use for
+//# this connection (if any).
 #[test]
 fn subprotocols_are_chosen_by_the_servers_order() {
     let offered = with("Sec-WebSocket-Protocol", Some("chat ,superchat"));
@@ -164,6 +177,43 @@ fn both_roles_agree() {
     assert!(check_switching(&response, "x", &offered).is_err(), "another key");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# The client MUST validate the server's response as follows:
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a
+//# value that is not an ASCII case-insensitive match for the value "websocket", the client MUST
+//# _Fail the WebSocket Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the response lacks a |Connection| header field or the |Connection| header field doesn't
+//# contain a token that is an ASCII case-insensitive match for the value "Upgrade", the client
+//# MUST _Fail the WebSocket Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the response lacks a |Sec-WebSocket-Accept| header field or the |Sec-WebSocket-Accept|
+//# contains a value other than the base64-encoded SHA-1 of the concatenation of the
+//# |Sec-WebSocket-Key| (as a string, not base64-decoded) with the string
+//# "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" but ignoring any leading and trailing whitespace, the
+//# client MUST _Fail the WebSocket Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the response includes a |Sec-WebSocket-Extensions| header field and this header field
+//# indicates the use of an extension that was not present in the client's handshake (the server
+//# has indicated an extension not requested by the client), the client MUST _Fail the WebSocket
+//# Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the response includes a |Sec-WebSocket-Protocol| header field and this header field
+//# indicates the use of a subprotocol that was not present in the client's handshake (the
+//# server has indicated a subprotocol not requested by the client), the client MUST _Fail the
+//# WebSocket Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the server's response does not conform to the requirements for the server's handshake as
+//# defined in this section and in Section 4.2.2, the client MUST _Fail the WebSocket
+//# Connection_.
 #[test]
 fn a_101_that_is_none_is_refused() {
     const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";

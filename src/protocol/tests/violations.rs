@@ -48,6 +48,9 @@ fn check(role: Role, stream: &[u8], events: usize, violation: Violation, code: u
 //= type=test
 //# The server MUST close the connection upon receiving a
 //# frame that is not masked.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+//= type=test
+//# A client MUST close a connection if it detects a masked frame.
 #[test]
 fn masks_are_as_the_role_demands() {
     check(Role::Server, &[0x81, 0x01, b'a'], 0, Violation::Unmasked, 1002);
@@ -63,6 +66,14 @@ fn masks_are_as_the_role_demands() {
 //# the negotiated extensions defines the meaning of such a nonzero
 //# value, the receiving endpoint MUST _Fail the WebSocket
 //# Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+//= type=test
+//# If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket
+//# Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.8
+//= type=test
+//# The endpoints of a connection MUST negotiate the use of any extensions during the opening
+//# handshake.
 #[test]
 fn reserved_bits_and_opcodes() {
     let good = masked(0x81, b"good");
@@ -85,6 +96,9 @@ fn reserved_bits_and_opcodes() {
 //= type=test
 //# All control frames MUST have a payload length of 125 bytes or less
 //# and MUST NOT be fragmented.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+//= type=test
+//# Control frames themselves MUST NOT be fragmented.
 #[test]
 fn control_frames_are_short_and_whole() {
     for opcode in [8, 9, 10] {
@@ -97,6 +111,14 @@ fn control_frames_are_short_and_whole() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+//= type=test
+//# The fragments of one message MUST NOT be interleaved between the fragments of another
+//# message unless an extension has been negotiated that can interpret the interleaving.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+//= type=test
+//# Since control frames cannot be fragmented, the type for all fragments in a message MUST be
+//# either text, binary, or one of the reserved opcodes.
 #[test]
 fn fragments_are_in_order() {
     for fin in [0, 0x80] {
@@ -132,6 +154,10 @@ fn lengths_are_minimal() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+//= type=test
+//# If 127, the following 8 bytes interpreted as a 64-bit unsigned integer (the most significant
+//# bit MUST be 0) are the payload length.
 #[test]
 fn lengths_up_to_the_largest() {
     for (len, code) in [
@@ -178,6 +204,11 @@ fn without_a_limit_nothing_wraps_and_nothing_is_reserved() {
     assert_eq!(result.err(), Some(Violation::MessageTooBig));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-10.4
+//= type=test
+//# Implementations that have implementation- and/or platform-specific limitations regarding the
+//# frame size or total message size after reassembly from multiple frames MUST protect
+//# themselves against exceeding those limits.
 #[test]
 fn messages_up_to_the_limit() {
     let header_16 =
@@ -244,6 +275,10 @@ fn close_payloads() {
 //# When an endpoint is to interpret a byte stream as UTF-8 but finds
 //# that the byte stream is not, in fact, a valid UTF-8 stream, that
 //# endpoint MUST _Fail the WebSocket Connection_.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-5.6
+//= type=test
+//# Note that a particular text frame might include a partial UTF-8 sequence; however, the whole
+//# message MUST contain valid UTF-8.
 #[test]
 fn text_that_is_not_utf8() {
     for bad in [&[0xFF][..], &[0xC0, 0x80], &[0xED, 0xA0, 0x80], &[0xF4, 0x90, 0x80, 0x80]] {
@@ -283,6 +318,10 @@ fn text_fails_at_the_first_bad_byte_of_an_unfinished_frame() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-7.1.7
+//= type=test
+//# An endpoint MUST NOT continue to attempt to process data (including a responding Close
+//# frame) from the remote endpoint after being instructed to _Fail the WebSocket Connection_.
 #[test]
 fn after_a_violation_nothing_follows() {
     let mut bytes = [&masked(0x83, b"")[..], &masked(0x81, b"late")].concat();

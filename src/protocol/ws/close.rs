@@ -42,6 +42,12 @@ impl CloseCode {
         //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
         //# 1005 is a reserved value and MUST NOT be set as a status code in a
         //# Close control frame by an endpoint.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+        //# 1006 is a reserved value and MUST NOT be set as a status code in a Close control
+        //# frame by an endpoint.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+        //# 1015 is a reserved value and MUST NOT be set as a status code in a Close control
+        //# frame by an endpoint.
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
@@ -128,6 +134,14 @@ mod tests {
     //= type=test
     //# 1005 is a reserved value and MUST NOT be set as a status code in a
     //# Close control frame by an endpoint.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+    //= type=test
+    //# 1006 is a reserved value and MUST NOT be set as a status code in a Close control frame
+    //# by an endpoint.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+    //= type=test
+    //# 1015 is a reserved value and MUST NOT be set as a status code in a Close control frame
+    //# by an endpoint.
     #[test]
     fn codes_that_may_be_received_and_sent() {
         let received: Vec<u16> = (0..=u16::MAX).filter(|&c| CloseCode(c).is_receivable()).collect();

@@ -68,6 +68,9 @@ pub(super) fn take_whole<'b>(
     }
     let (header, payload) = cursor.take(frame_len).split_at_mut(key_at + key_len);
     if let (Role::Server, Some(&key)) = (role, header.last_chunk::<4>()) {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+        //# A server MUST remove masking for data frames received from a client as described in
+        //# Section 5.3.
         mask(payload, key, 0);
     }
     Some((kind, payload))

@@ -114,6 +114,9 @@ fn check_first(first: u8, message_is_open: bool) -> Result<Opcode, Violation> {
     //# the negotiated extensions defines the meaning of such a nonzero
     //# value, the receiving endpoint MUST _Fail the WebSocket
     //# Connection_.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.8
+    //# The endpoints of a connection MUST negotiate the use of any extensions during the
+    //# opening handshake.
     if first & RESERVED_BITS != 0 {
         return Err(Violation::ReservedBits);
     }
@@ -123,11 +126,20 @@ fn check_first(first: u8, message_is_open: bool) -> Result<Opcode, Violation> {
     //# WebSocket Connection_.
     let opcode = Opcode::of(first & 0x0F).ok_or(Violation::ReservedOpcode)?;
     match opcode {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+        //# the type for all fragments in a message MUST be either text, binary, or one of the
+        //# reserved opcodes.
         Opcode::Continuation if !message_is_open => Err(Violation::ContinuationWithoutStart),
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+        //# The fragments of one message MUST NOT be interleaved between the fragments of
+        //# another message unless an extension has been negotiated that can interpret the
+        //# interleaving.
         Opcode::Text | Opcode::Binary if message_is_open => Err(Violation::MessageInsideMessage),
         //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5
         //# All control frames MUST have a payload length of 125 bytes or less
         //# and MUST NOT be fragmented.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+        //# Control frames themselves MUST NOT be fragmented.
         control if control.is_control() && first & FIN == 0 => Err(Violation::ControlFragmented),
         opcode => Ok(opcode),
     }
@@ -205,7 +217,13 @@ pub fn encode_header(
     payload_len: usize,
     key: Option<[u8; 4]>,
 ) -> usize {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+    //# MUST be 0 unless an extension is negotiated that defines meanings for non-zero values.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+    //# An endpoint MUST encapsulate the /data/ in a WebSocket frame as defined in Section 5.2.
     out[0] = opcode as u8 | if fin { FIN } else { 0 };
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
+    //# A masked frame MUST have the field frame-masked set to 1, as defined in Section 5.2.
     let masked = if key.is_some() { MASKED } else { 0 };
     let key_at = if let Ok(short @ 0..=CONTROL_PAYLOAD_BYTES_MAX) = u8::try_from(payload_len) {
         out[1] = masked | short;
@@ -234,6 +252,9 @@ pub fn encode_header(
 #[inline]
 pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>) {
     let mut header = [0; HEADER_BYTES_MAX];
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+    //# The FIN bit (frame-fin) of the last frame containing the data MUST be set to 1 as
+    //# defined in Section 5.2.
     let header_len = encode_header(&mut header, opcode, true, payload.len(), key);
     out.reserve(header_len + payload.len());
     out.extend_from_slice(&header[..header_len]);

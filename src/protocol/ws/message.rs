@@ -194,6 +194,10 @@ impl Inbound {
     }
 
     /// Takes frames until there is something to say, or nothing left to take.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+    //# Incoming data MUST be parsed as WebSocket frames as defined in Section 5.2.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+    //# Clients and servers MUST support receiving both fragmented and unfragmented messages.
     fn step<'b>(
         &mut self,
         cursor: &mut Cursor<'b>,
@@ -211,6 +215,12 @@ impl Inbound {
                     None => return Ok(Step::Starved),
                 },
             };
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+            //# An endpoint MUST be capable of handling control frames in the middle of a
+            //# fragmented message.
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+            //# If a control frame (Section 5.5) is received, the frame MUST be handled as
+            //# defined by Section 5.5.
             if frame.header.opcode.is_control() {
                 return self.take_control(frame, cursor);
             }
@@ -251,6 +261,8 @@ impl Inbound {
     }
 
     /// What is announced counts, before any of it is kept.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-10.7
+    //# Incoming data MUST always be validated by both clients and servers.
     fn check_limits(&self, header: Header, limits: &Limits) -> Result<(), Violation> {
         if header.opcode.is_control() {
             return Ok(());
@@ -258,6 +270,8 @@ impl Inbound {
         let open = self.partial.as_deref().and_then(|partial| partial.message.as_ref());
         let gathered = open.map_or(0, |open| open.bytes.len());
         // A header cannot wrap this: the room left is subtracted from the limit, not added.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-10.4
+        //# MUST protect themselves against exceeding those limits.
         let room = limits.message_bytes_max.saturating_sub(gathered) as u64;
         if header.payload_len > room {
             return Err(Violation::MessageTooBig);
@@ -297,7 +311,12 @@ impl Inbound {
             return Ok(Some(Step::Starved));
         }
         // A continuation finds its message: its header would have been refused otherwise.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+        //# the endpoint MUST note the /type/ of the data
         let message = partial.message.get_or_insert_with(|| OpenMessage::new(header.opcode));
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+        //# Message fragments MUST be delivered to the recipient in the order sent by the
+        //# sender.
         message.append(piece, left, limits)?;
         frame.received += piece.len() as u64;
         if frame.received < header.payload_len {
@@ -309,7 +328,11 @@ impl Inbound {
             return Ok(None);
         }
         let kind = message.kind;
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.6
+        //# the whole message MUST contain valid UTF-8.
         message.utf8.finish().map_err(|_| Violation::TextNotUtf8)?;
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
+        //# Subsequent data frames MUST be interpreted as belonging to a new WebSocket message.
         partial.spent = mem::take(&mut message.bytes);
         partial.message = None;
         Ok(Some(Step::Gathered(kind)))

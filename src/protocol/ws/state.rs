@@ -67,6 +67,9 @@ impl Life {
     //# The application MUST NOT send any more data frames after sending a
     //# Close frame.
     #[must_use]
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+    //# If at any point the state of the WebSocket connection changes, the endpoint MUST abort
+    //# the following steps.
     pub const fn may_send(&self) -> bool {
         matches!(self.state, State::Open)
     }
@@ -134,6 +137,8 @@ impl Life {
     }
 
     fn send(&mut self, code: CloseCode, end: End) -> Answer {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-7.1.2
+        //# an endpoint MUST send a Close control frame
         let close = (self.state == State::Open || self.state == State::Closing)
             .then_some(code)
             .filter(|_| !self.close_sent);
@@ -190,6 +195,23 @@ mod tests {
     //# The underlying TCP connection, in most normal cases, SHOULD be closed
     //# first by the server, so that it holds the TIME_WAIT state and not the
     //# client
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+    //= type=test
+    //# The application MUST NOT send any more data frames after sending a Close frame.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+    //= type=test
+    //# The endpoint MUST ensure the WebSocket connection is in the OPEN state (cf. Sections 4.1
+    //# and 4.2.2.)
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-6.1
+    //= type=test
+    //# If at any point the state of the WebSocket connection changes, the endpoint MUST abort
+    //# the following steps.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.1.2
+    //= type=test
+    //# To _Start the WebSocket Closing Handshake_ with a status code (Section 7.4) /code/ and
+    //# an optional close reason (Section 7.1.6) /reason/, an endpoint MUST send a Close control
+    //# frame, as described in Section 5.5.1, whose status code is set to /code/ and whose close
+    //# reason is set to /reason/.
     #[test]
     fn our_close_waits_for_the_peers() {
         for (role, end) in [(Role::Server, End::Finish), (Role::Client, End::Await)] {

@@ -68,6 +68,9 @@ pub fn check_upgrade<'b>(request: &Request<'b>) -> Result<Upgrade<'b>, Refusal> 
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
     //# The method of the request MUST be GET, and the HTTP version MUST
     //# be at least 1.1.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# the server MUST stop processing the client's handshake and return an HTTP response with
+    //# an appropriate error code (such as 400 Bad Request).
     if request.method != Method::Get {
         return Err(Refusal::new(405, "a WebSocket is opened by GET"));
     }
@@ -85,6 +88,8 @@ pub fn check_upgrade<'b>(request: &Request<'b>) -> Result<Upgrade<'b>, Refusal> 
     if !matches!(request.body, Body::None | Body::Length(0)) {
         return Err(Refusal::new(400, "an upgrade request has no body: drop Content-Length"));
     }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.5
+    //# |Sec-WebSocket-Version| header field MUST NOT appear
     let mut versions = headers.all("sec-websocket-version");
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
     //# If this version does not
@@ -98,6 +103,9 @@ pub fn check_upgrade<'b>(request: &Request<'b>) -> Result<Upgrade<'b>, Refusal> 
         return Err(Refusal::new(426, "send one Sec-WebSocket-Version: 13"));
     }
     let key = check_key(headers)?;
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The elements that comprise this value MUST be non-empty strings with characters in the
+    //# range U+0021 to U+007E not including separator characters as defined in [RFC2616]
     let mut offered = headers.all("sec-websocket-protocol").flat_map(list);
     if !offered.all(is_token) {
         return Err(Refusal::new(
@@ -115,6 +123,8 @@ fn check_key(headers: Headers<'_>) -> Result<&[u8], Refusal> {
     //# length.
     const BAD: Refusal =
         Refusal::new(400, "bad Sec-WebSocket-Key: send it once, 16 bytes in base64");
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.1
+    //# The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request.
     let mut keys = headers.all("sec-websocket-key");
     let (Some(key), None) = (keys.next(), keys.next()) else { return Err(BAD) };
     let mut decoded = [0; KEY_BYTES + 2];
@@ -150,11 +160,22 @@ pub fn encode_switching(
     extra_headers: &[(&str, &str)],
 ) {
     out.extend_from_slice(
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+        //# If the server chooses to accept the incoming connection, it MUST reply with a valid
+        //# HTTP response indicating the following.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+        //# the server MUST complete the following steps to accept the connection
         b"HTTP/1.1 101 Switching Protocols\r\n\
           Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# Extensions not listed by the client MUST NOT be listed.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-9
+    //# A server MUST NOT respond with any extension not requested by the client.
     out.extend_from_slice(&accept_key(key));
     out.extend_from_slice(b"\r\n");
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# it MUST NOT send back a |Sec-WebSocket-Protocol| header field in its response
     if let Some(name) = subprotocol {
         write_header(out, "Sec-WebSocket-Protocol", name);
     }
@@ -167,10 +188,27 @@ pub fn encode_switching(
 /// The value of `Sec-WebSocket-Key` for a nonce, which must be new for each connection.
 #[must_use]
 pub fn client_key(nonce: [u8; 16]) -> String {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The value of this header field MUST be a nonce consisting of a randomly selected 16-byte
+    //# value that has been base64-encoded (see Section 4 of [RFC4648]).
     STANDARD.encode(nonce)
 }
 
-/// Appends the request that opens a WebSocket, for the client role.
+/// What of `subprotocols` can be offered: names that are tokens, each once, in their order.
+fn unique_tokens(subprotocols: &[String]) -> Vec<&str> {
+    let mut offered: Vec<&str> = Vec::new();
+    for name in subprotocols {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+        //# MUST all be unique strings.
+        if is_token(name.as_bytes()) && !offered.contains(&name.as_str()) {
+            offered.push(name);
+        }
+    }
+    offered
+}
+
+/// Appends the request that opens a WebSocket, for the client role. A subprotocol that is no
+/// token, or is named twice, is left out.
 pub fn encode_upgrade_request(
     out: &mut Vec<u8>,
     host: &str,
@@ -179,14 +217,36 @@ pub fn encode_upgrade_request(
     subprotocols: &[String],
     extra_headers: &[(String, String)],
 ) {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The handshake MUST be a valid HTTP request as specified by [RFC2616].
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The "Request-URI" part of the request MUST match the /resource name/ defined in Section
+    //# 3 (a relative URI) or be an absolute http/https URI that, when parsed, has a /resource
+    //# name/, /host/, and /port/ that match the corresponding ws/wss URI.
     crate::http::encode_request_line(out, "GET", target);
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The request MUST contain a |Host| header field whose value contains /host/ plus
+    //# optionally ":" followed by /port/ (when not using the default port).
     write_header(out, "Host", host);
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The request MUST contain an |Upgrade| header field whose value MUST include the
+    //# "websocket" keyword.
     write_header(out, "Upgrade", "websocket");
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The request MUST contain a |Connection| header field whose value MUST include the
+    //# "Upgrade" token.
     write_header(out, "Connection", "Upgrade");
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The request MUST include a header field with the name |Sec-WebSocket-Key|.
     write_header(out, "Sec-WebSocket-Key", key);
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The request MUST include a header field with the name |Sec-WebSocket-Version|.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The value of this header field MUST be 13.
     write_header(out, "Sec-WebSocket-Version", "13");
-    if !subprotocols.is_empty() {
-        write_header(out, "Sec-WebSocket-Protocol", &subprotocols.join(", "));
+    let offered = unique_tokens(subprotocols);
+    if !offered.is_empty() {
+        write_header(out, "Sec-WebSocket-Protocol", &offered.join(", "));
     }
     for (name, value) in extra_headers {
         write_header(out, name, value);
@@ -201,6 +261,12 @@ pub fn check_switching(
     key: &str,
     offered: &[String],
 ) -> Result<Option<String>, BadResponse> {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The client MUST validate the server's response as follows:
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# If the server's response does not conform to the requirements for the server's handshake
+    //# as defined in this section and in Section 4.2.2, the client MUST _Fail the WebSocket
+    //# Connection_.
     if response.status != 101 {
         return Err(BadResponse("the server did not switch protocols"));
     }
@@ -214,6 +280,10 @@ pub fn check_switching(
         return Err(BadResponse("the 101 is not for websocket"));
     }
     if !headers.all("connection").any(|value| has_token(value, "upgrade")) {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+        //# If the response lacks a |Connection| header field or the |Connection| header field
+        //# doesn't contain a token that is an ASCII case-insensitive match for the value
+        //# "Upgrade", the client MUST _Fail the WebSocket Connection_.
         return Err(BadResponse("the 101 lacks Connection: Upgrade"));
     }
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
@@ -224,6 +294,8 @@ pub fn check_switching(
     //# E914-47DA-95CA-C5AB0DC85B11" but ignoring any leading and
     //# trailing whitespace, the client MUST _Fail the WebSocket
     //# Connection_.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.3
+    //# The |Sec-WebSocket-Accept| header MUST NOT appear more than once in an HTTP response.
     let mut accepts = headers.all("sec-websocket-accept");
     if (accepts.next(), accepts.next()) != (Some(&accept_key(key.as_bytes())), None) {
         return Err(BadResponse("the 101 has the wrong Sec-WebSocket-Accept"));
@@ -234,6 +306,8 @@ pub fn check_switching(
     //# that was not present in the client's handshake (the server has
     //# indicated an extension not requested by the client), the client
     //# MUST _Fail the WebSocket Connection_.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.2
+    //# |Sec-WebSocket-Extensions| header field MUST NOT appear
     if headers.first("sec-websocket-extensions").is_some() {
         return Err(BadResponse("the 101 has an extension that was not asked for"));
     }
@@ -253,6 +327,8 @@ fn chosen_subprotocol(
     //# not present in the client's handshake (the server has indicated a
     //# subprotocol not requested by the client), the client MUST _Fail
     //# the WebSocket Connection_.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.4
+    //# |Sec-WebSocket-Protocol| header field MUST NOT appear
     match (chosen, values.next()) {
         (Some(name), None) => Ok(Some(name.clone())),
         _ => Err(BadResponse("the 101 has a subprotocol that was not asked for")),

@@ -169,6 +169,8 @@ impl<D: Driver> Client<D> {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# it MUST open a connection, send an opening handshake, and read
     fn connect_socket(&mut self, member: usize) -> bool {
         match self.driver.connect(self.plan.scenario.target.address, None) {
             Ok(slot) => {
@@ -207,6 +209,12 @@ impl<D: Driver> Client<D> {
         member.phase = Phase::Opening;
         match transport {
             Transport::Ws => {
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+                //# Once a connection to the server has been established (including a connection
+                //# via a proxy or over a TLS-encrypted tunnel), the client MUST send an opening
+                //# handshake to the server.
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+                //# The nonce MUST be selected randomly for each connection.
                 let mut nonce = [0; 16];
                 self.driver.entropy(&mut nonce);
                 let key = client_key(nonce);

@@ -216,6 +216,11 @@ fn a_server_that_refuses_everyone_is_failure_107_with_its_words() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If the connection could not be opened, either because a direct connection failed or because
+//# any proxy used returned an error, then the client MUST _Fail the WebSocket Connection_ and
+//# abort the connection attempt.
 #[test]
 fn a_port_nobody_listens_on_is_failure_107_with_the_cure() {
     let server = Server::start(Mischief::None);

@@ -26,7 +26,7 @@ use crate::scenario::{EngineChoice, Mode, Rate, Scenario, Target, Transport};
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 10 };
 const STEPS_MAX: u64 = 3_000_000;
 const THREADS: usize = 2;
-const SERVER: &str = "10.0.0.1:80";
+pub(super) const SERVER: &str = "10.0.0.1:80";
 
 /// One connection of the echo server.
 #[derive(Default)]
@@ -136,7 +136,7 @@ impl Peer {
     }
 }
 
-fn scenario() -> Scenario {
+pub(super) fn scenario() -> Scenario {
     Scenario {
         target: Target { address: SERVER.parse().unwrap(), host: "h".into(), path: "/echo".into() },
         transport: Transport::Ws,
@@ -162,7 +162,7 @@ fn scenario() -> Scenario {
 }
 
 /// What a run came to.
-struct Run {
+pub(super) struct Run {
     ledger: Ledger,
     ended: Ended,
     measured_ns: u64,
@@ -174,6 +174,15 @@ struct Run {
 fn simulate(seed: u64, faults: Faults, scenario: &Scenario) -> Result<Run, Failure> {
     let sim = Sim::new(seed, SimOptions { faults, ..SimOptions::default() });
     let server = RefCell::new(EchoServer::new(&sim));
+    simulate_against(&sim, &mut || server.borrow_mut().turn(), scenario)
+}
+
+/// Runs `scenario` against whatever server takes a step when it is told to.
+pub(super) fn simulate_against(
+    sim: &Sim,
+    server: &mut dyn FnMut(),
+    scenario: &Scenario,
+) -> Result<Run, Failure> {
     let plan = Arc::new(Plan::new(scenario));
     let control = Arc::new(Control::new(THREADS, plan.channels.len(), None));
     let mut bells: Vec<Doorbell> = Vec::new();
@@ -196,22 +205,17 @@ fn simulate(seed: u64, faults: Faults, scenario: &Scenario) -> Result<Run, Failu
     };
     sim.run_until(
         || done.iter().all(Cell::get),
-        &mut [
-            &mut || server.borrow_mut().turn(),
-            &mut || turn(&first, &done[0]),
-            &mut || turn(&second, &done[1]),
-            &mut || {
-                let mut conductor = conductor.borrow_mut();
-                match conductor.step(sim.now_ns(), false) {
-                    Ok(Next::At(at_ns)) => sim.alarm(at_ns),
-                    Ok(Next::Finished) => {}
-                    Err(error) => drop(failure.borrow_mut().get_or_insert(error)),
-                }
-                if conductor.take_news() {
-                    bells.iter().for_each(Doorbell::ring);
-                }
-            },
-        ],
+        &mut [server, &mut || turn(&first, &done[0]), &mut || turn(&second, &done[1]), &mut || {
+            let mut conductor = conductor.borrow_mut();
+            match conductor.step(sim.now_ns(), false) {
+                Ok(Next::At(at_ns)) => sim.alarm(at_ns),
+                Ok(Next::Finished) => {}
+                Err(error) => drop(failure.borrow_mut().get_or_insert(error)),
+            }
+            if conductor.take_news() {
+                bells.iter().for_each(Doorbell::ring);
+            }
+        }],
         STEPS_MAX,
     );
     if let Some(failure) = failure.into_inner() {
