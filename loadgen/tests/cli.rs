@@ -82,7 +82,7 @@ fn echo(mut stream: TcpStream) -> Option<()> {
                     encode_frame(&mut out, Opcode::Binary, payload, None);
                 }
                 Event::Close(_) => return None,
-                Event::Ping(_) | Event::Pong(_) => {}
+                Event::Compressed { .. } | Event::Ping(_) | Event::Pong(_) => {}
             }
         }
         stream.write_all(&out).ok()?;

@@ -121,7 +121,7 @@ impl Socket {
                         count += 1;
                     }
                     Event::Close(_) => return Some(count),
-                    Event::Ping(_) | Event::Pong(_) => {}
+                    Event::Compressed { .. } | Event::Ping(_) | Event::Pong(_) => {}
                 }
             }
         }

@@ -215,6 +215,7 @@ impl Client {
                     }
                 },
                 Event::Ping(_) => link.peer.send(&frame(Opcode::Pong, b"")),
+                Event::Compressed { .. } => panic!("compression was not offered"),
                 Event::Pong(_) => {}
                 Event::Close(close) => {
                     let close = close.expect("a code");

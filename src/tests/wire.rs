@@ -98,6 +98,7 @@ pub(super) fn heard(received: &[u8]) -> Vec<Heard> {
                 Heard::Text(String::from_utf8(payload.to_vec()).expect("text"))
             }
             Event::Message { kind: Kind::Binary, payload } => Heard::Binary(payload.to_vec()),
+            Event::Compressed { .. } => panic!("compression was not offered"),
             Event::Ping(_) => Heard::Ping,
             Event::Pong(payload) => Heard::Pong(payload.to_vec()),
             Event::Close(Some(close)) => Heard::Close(close.code.0, close.reason.to_owned()),

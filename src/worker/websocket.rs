@@ -59,6 +59,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     let mut context = Context { slot, lane, egress, effects, messages_sent };
                     app.on_message(session, Message { kind, payload }, &mut context);
                 }
+                // Not without an agreement, and none is made.
+                Ok(Some(Event::Compressed { .. })) => {
+                    let violation = Violation::ReservedBits;
+                    break Stop::Ended(life.violated(violation), Some(violation));
+                }
                 Ok(Some(Event::Ping(payload))) if lane.queued_bytes() > 0 => {
                     lane.flags.set(Flags::PONG_DUE);
                     pongs.insert(slot.number(), payload.into());

@@ -148,7 +148,7 @@ impl<'a> Ear<'a> {
                 return Err(ErrorCode::UpgradeStatus(response.status));
             }
             let offered = &self.plan.scenario.subprotocols;
-            check_switching(&response, &opening.key, offered).map_err(|bad| {
+            check_switching(&response, &opening.key, offered, None).map_err(|bad| {
                 self.heard.refusal = Some(bad.to_string());
                 ErrorCode::UpgradeAnswer
             })?;
@@ -179,6 +179,8 @@ impl<'a> Ear<'a> {
             match event {
                 None => return Ok(()),
                 Some(Event::Message { payload, .. }) => self.message(payload),
+                // Not without an offer, and none was made.
+                Some(Event::Compressed { .. }) => return Err(ErrorCode::WsViolation(1002)),
                 Some(Event::Ping(payload)) => {
                     let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
                     self.heard.pings.push(len);

@@ -120,7 +120,7 @@ impl Dialogue {
             if response.status != 101 {
                 return Err(Refused(quote(&response, &head[end..])));
             }
-            check_switching(&response, key, &[]).map_err(|bad| refused(&bad))?;
+            check_switching(&response, key, &[], None).map_err(|bad| refused(&bad))?;
             used = end - held;
             self.stage = Stage::Open(Inbound::new(Role::Client));
             self.life.opened();
@@ -140,7 +140,8 @@ impl Dialogue {
                 Ok(Some(Event::Ping(payload))) => {
                     encode_frame(out, Opcode::Pong, payload, Some(mask_key()));
                 }
-                Ok(Some(Event::Pong(_))) => {}
+                // Nothing compressed comes before it is offered.
+                Ok(Some(Event::Compressed { .. } | Event::Pong(_))) => {}
                 Ok(Some(Event::Close(frame))) => {
                     let answer = self.life.received_close(frame.as_ref());
                     self.end = say(answer, None, out, mask_key());

@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits { message_bytes_max: 100_000, empty_fragments_max:
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     Message(Kind, Vec<u8>),
+    Compressed(Kind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -25,6 +26,7 @@ impl Seen {
     fn of(event: Event<'_>) -> Self {
         match event {
             Event::Message { kind, payload } => Self::Message(kind, payload.to_vec()),
+            Event::Compressed { kind, payload } => Self::Compressed(kind, payload.to_vec()),
             Event::Ping(payload) => Self::Ping(payload.to_vec()),
             Event::Pong(payload) => Self::Pong(payload.to_vec()),
             Event::Close(None) => Self::Close(None),
@@ -324,7 +326,9 @@ fn whole_messages_stay_where_they_are() {
     let mut cursor = Cursor::new(&mut bytes);
     while let Some(event) = inbound.next(&mut cursor, &LIMITS).unwrap() {
         places.push(match event {
-            Event::Message { payload, .. } => payload.as_ptr().addr() - start,
+            Event::Message { payload, .. } | Event::Compressed { payload, .. } => {
+                payload.as_ptr().addr() - start
+            }
             Event::Ping(payload) | Event::Pong(payload) => payload.as_ptr().addr() - start,
             Event::Close(_) => usize::MAX,
         });

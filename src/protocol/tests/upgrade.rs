@@ -172,9 +172,10 @@ fn both_roles_agree() {
     encode_switching(&mut answer, upgrade.key, chosen, &[("Ringwire-Position", "x:1")]);
     let response = parse_response(&answer).unwrap();
     assert_eq!(response.header("ringwire-position"), Some(&b"x:1"[..]));
-    assert_eq!(check_switching(&response, KEY, &offered), Ok(Some("two".to_string())));
-    assert!(check_switching(&response, KEY, &[]).is_err(), "nothing was offered");
-    assert!(check_switching(&response, "x", &offered).is_err(), "another key");
+    let switched = check_switching(&response, KEY, &offered, None).unwrap();
+    assert_eq!((switched.subprotocol.as_deref(), switched.deflate), (Some("two"), None));
+    assert!(check_switching(&response, KEY, &[], None).is_err(), "nothing was offered");
+    assert!(check_switching(&response, "x", &offered, None).is_err(), "another key");
 }
 
 //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
@@ -221,7 +222,8 @@ fn a_101_that_is_none_is_refused() {
     let read = |status: &str, lines: &[&str]| {
         let head = format!("HTTP/1.1 {status} x\r\n{}\r\n", lines.concat());
         let response = parse_response(head.as_bytes()).unwrap();
-        check_switching(&response, KEY, &["a".to_string()])
+        check_switching(&response, KEY, &["a".to_string()], None)
+            .map(|switched| switched.subprotocol)
     };
     assert_eq!(read("101", &[TOKENS, ACCEPT]), Ok(None));
     assert!(read("200", &[TOKENS, ACCEPT]).is_err());

@@ -10,9 +10,9 @@ use super::{Role, Violation, mask};
 pub const HEADER_BYTES_MAX: usize = 14;
 
 const FIN: u8 = 0x80;
-/// No extension is spoken, so none of the three bits has a meaning. Compression would take RSV1
-/// (0x40) out of this set for the first frame of a message.
 const RESERVED_BITS: u8 = 0x70;
+/// RSV1, the one reserved bit that can have a meaning: the message is compressed (RFC 7692).
+const COMPRESSED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
@@ -59,6 +59,8 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
+    /// The message is compressed; only its first frame says so.
+    pub(super) compressed: bool,
     /// At most 2^63 - 1; not yet compared with any limit.
     pub(super) payload_len: u64,
     /// Zero if the frame is not masked, so that unmasking changes nothing.
@@ -77,10 +79,11 @@ impl Header {
     pub(super) fn parse(
         bytes: &[u8],
         role: Role,
+        deflate: bool,
         message_is_open: bool,
     ) -> Result<Option<Self>, Violation> {
         let Some(&first) = bytes.first() else { return Ok(None) };
-        let opcode = check_first(first, message_is_open)?;
+        let opcode = check_first(first, deflate, message_is_open)?;
         let Some(&second) = bytes.get(1) else { return Ok(None) };
         let short_len = second & !MASKED;
         check_second(second, short_len, opcode, role)?;
@@ -103,12 +106,13 @@ impl Header {
                 (key, key_at + 4)
             }
         };
-        Ok(Some(Self { opcode, fin: first & FIN != 0, payload_len, key, len }))
+        let compressed = first & COMPRESSED != 0;
+        Ok(Some(Self { opcode, fin: first & FIN != 0, compressed, payload_len, key, len }))
     }
 }
 
 #[inline]
-fn check_first(first: u8, message_is_open: bool) -> Result<Opcode, Violation> {
+fn check_first(first: u8, deflate: bool, message_is_open: bool) -> Result<Opcode, Violation> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
     //# If a nonzero value is received and none of
     //# the negotiated extensions defines the meaning of such a nonzero
@@ -117,7 +121,12 @@ fn check_first(first: u8, message_is_open: bool) -> Result<Opcode, Violation> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.8
     //# The endpoints of a connection MUST negotiate the use of any extensions during the
     //# opening handshake.
-    if first & RESERVED_BITS != 0 {
+    //= https://www.rfc-editor.org/rfc/rfc7692#section-6.1
+    //# An endpoint MUST NOT set the "Per-Message Compressed" bit of control
+    //# frames and non-first fragments of a data message.
+    let may_be_compressed = deflate && matches!(first & 0x0F, 1 | 2);
+    let meaningful = if may_be_compressed { COMPRESSED } else { 0 };
+    if first & RESERVED_BITS & !meaningful != 0 {
         return Err(Violation::ReservedBits);
     }
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -244,6 +253,16 @@ pub fn encode_header(
             key_at + 4
         }
     }
+}
+
+/// Marks the frame that `header` starts as the first of a compressed message.
+///
+/// # Panics
+///
+/// If there is no header.
+#[inline]
+pub const fn set_compressed(header: &mut [u8]) {
+    header[0] |= COMPRESSED;
 }
 
 /// Appends a whole unfragmented frame, masked if there is a key.

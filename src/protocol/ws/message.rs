@@ -49,10 +49,19 @@ impl Kind {
 /// How much a peer may send in one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Payload bytes of one message; more is 1009.
+    /// Payload bytes of one message, after inflating; more is 1009.
     pub message_bytes_max: usize,
     /// Fragments of one message that carry nothing and do not end it; more is 1008.
     pub empty_fragments_max: u32,
+}
+
+impl Limits {
+    /// Bytes that are gathered of one message. A compressed one may be a little longer than what
+    /// it inflates to: an eighth is what fixed codes add at worst.
+    pub(super) const fn gathered_bytes_max(&self, compressed: bool) -> usize {
+        let bytes_max = self.message_bytes_max;
+        if compressed { bytes_max.saturating_add(bytes_max / 8 + 64) } else { bytes_max }
+    }
 }
 
 /// What arrived.
@@ -63,6 +72,14 @@ pub enum Event<'s> {
         /// Text (validated) or binary.
         kind: Kind,
         /// The unmasked payload.
+        payload: &'s mut [u8],
+    },
+    /// A whole message as it was compressed: for [`super::Inflator`]. Only after
+    /// [`Inbound::with_deflate`].
+    Compressed {
+        /// What it claims to be once it is inflated.
+        kind: Kind,
+        /// The unmasked payload, bounded by an eighth more than the limit of a message.
         payload: &'s mut [u8],
     },
     /// A ping, to be answered with a pong of the same payload.
@@ -80,18 +97,38 @@ pub struct Inbound {
     role: Role,
     /// A Close or a violation was seen.
     is_over: bool,
+    /// Messages may be compressed.
+    deflate: bool,
 }
 
 const _: () = assert!(size_of::<Inbound>() <= 16, "every connection has one");
+
+/// What is known of a message besides its payload.
+#[derive(Clone, Copy)]
+struct Form {
+    kind: Kind,
+    compressed: bool,
+}
+
+impl Form {
+    fn event(self, payload: &mut [u8]) -> Event<'_> {
+        let kind = self.kind;
+        if self.compressed {
+            Event::Compressed { kind, payload }
+        } else {
+            Event::Message { kind, payload }
+        }
+    }
+}
 
 /// What the bytes amount to, before it is borrowed for the caller.
 enum Step<'b> {
     /// Nothing more in these bytes.
     Starved,
     /// A whole message in the caller's bytes.
-    Message(Kind, &'b mut [u8]),
+    Message(Form, &'b mut [u8]),
     /// A whole message in `Partial::spent`.
-    Gathered(Kind),
+    Gathered(Form),
     /// A control frame in the caller's bytes.
     Control(Opcode, &'b [u8]),
     /// A control frame in `Partial::control`.
@@ -102,7 +139,13 @@ impl Inbound {
     /// The start of a connection on which this side has `role`.
     #[must_use]
     pub const fn new(role: Role) -> Self {
-        Self { partial: None, role, is_over: false }
+        Self { partial: None, role, is_over: false, deflate: false }
+    }
+
+    /// Like [`Inbound::new`] where permessage-deflate was agreed on: messages may be compressed.
+    #[must_use]
+    pub const fn with_deflate(role: Role) -> Self {
+        Self { partial: None, role, is_over: false, deflate: true }
     }
 
     /// The next event; `None` once all bytes are consumed.
@@ -169,11 +212,9 @@ impl Inbound {
             self.is_over = true;
         }
         match (step, self.partial.as_deref_mut()) {
-            (Step::Message(kind, payload), _) => Ok(Some(Event::Message { kind, payload })),
+            (Step::Message(form, payload), _) => Ok(Some(form.event(payload))),
             (Step::Control(opcode, payload), _) => control_event(opcode, payload),
-            (Step::Gathered(kind), Some(partial)) => {
-                Ok(Some(Event::Message { kind, payload: &mut partial.spent }))
-            }
+            (Step::Gathered(form), Some(partial)) => Ok(Some(form.event(&mut partial.spent))),
             (Step::GatheredControl(opcode), Some(partial)) => {
                 control_event(opcode, partial.control.as_slice())
             }
@@ -236,7 +277,7 @@ impl Inbound {
             self.partial.as_deref().is_some_and(|partial| partial.message.is_some());
         let kept = self.partial.as_deref().map_or(0, |partial| usize::from(partial.header.len));
         if kept == 0 {
-            let header = Header::parse(cursor.bytes, self.role, message_is_open)?;
+            let header = Header::parse(cursor.bytes, self.role, self.deflate, message_is_open)?;
             match header {
                 Some(header) => drop(cursor.take(header.len)),
                 None if cursor.remaining() == 0 => {}
@@ -250,7 +291,7 @@ impl Inbound {
         let piece = &mut self.partial.get_or_insert_default().header;
         let more = cursor.remaining().min(HEADER_BYTES_MAX - kept);
         piece.push(&cursor.bytes[..more]);
-        let header = Header::parse(piece.as_slice(), self.role, message_is_open)?;
+        let header = Header::parse(piece.as_slice(), self.role, self.deflate, message_is_open)?;
         if let Some(header) = header {
             piece.len = 0;
             cursor.take(header.len - kept);
@@ -270,9 +311,10 @@ impl Inbound {
         let open = self.partial.as_deref().and_then(|partial| partial.message.as_ref());
         let gathered = open.map_or(0, |open| open.bytes.len());
         // A header cannot wrap this: the room left is subtracted from the limit, not added.
+        let compressed = open.map_or(header.compressed, |open| open.compressed);
         //= https://www.rfc-editor.org/rfc/rfc6455#section-10.4
         //# MUST protect themselves against exceeding those limits.
-        let room = limits.message_bytes_max.saturating_sub(gathered) as u64;
+        let room = limits.gathered_bytes_max(compressed).saturating_sub(gathered) as u64;
         if header.payload_len > room {
             return Err(Violation::MessageTooBig);
         }
@@ -299,10 +341,12 @@ impl Inbound {
         let is_unfragmented = header.fin && header.opcode != Opcode::Continuation;
         if is_unfragmented && piece.len() as u64 == header.payload_len {
             let kind = Kind::of(header.opcode);
-            if kind == Kind::Text && simdutf8::basic::from_utf8(piece).is_err() {
+            let compressed = header.compressed;
+            let is_text = kind == Kind::Text && !compressed;
+            if is_text && simdutf8::basic::from_utf8(piece).is_err() {
                 return Err(Violation::TextNotUtf8);
             }
-            return Ok(Some(Step::Message(kind, piece)));
+            return Ok(Some(Step::Message(Form { kind, compressed }, piece)));
         }
         let partial = self.partial.get_or_insert_default();
         if piece.is_empty() && left > 0 {
@@ -313,7 +357,7 @@ impl Inbound {
         // A continuation finds its message: its header would have been refused otherwise.
         //= https://www.rfc-editor.org/rfc/rfc6455#section-6.2
         //# the endpoint MUST note the /type/ of the data
-        let message = partial.message.get_or_insert_with(|| OpenMessage::new(header.opcode));
+        let message = partial.message.get_or_insert_with(|| OpenMessage::new(header));
         //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
         //# Message fragments MUST be delivered to the recipient in the order sent by the
         //# sender.
@@ -327,7 +371,7 @@ impl Inbound {
             message.empty_fragments += u32::from(header.is_empty_fragment());
             return Ok(None);
         }
-        let kind = message.kind;
+        let form = Form { kind: message.kind, compressed: message.compressed };
         //= https://www.rfc-editor.org/rfc/rfc6455#section-5.6
         //# the whole message MUST contain valid UTF-8.
         message.utf8.finish().map_err(|_| Violation::TextNotUtf8)?;
@@ -335,7 +379,7 @@ impl Inbound {
         //# Subsequent data frames MUST be interpreted as belonging to a new WebSocket message.
         partial.spent = mem::take(&mut message.bytes);
         partial.message = None;
-        Ok(Some(Step::Gathered(kind)))
+        Ok(Some(Step::Gathered(form)))
     }
 
     fn take_control<'b>(

@@ -3,7 +3,7 @@
 //! Only what has arrived is kept, and of that only what the next bytes need. Who fills and who
 //! empties it is `message.rs`.
 
-use super::frame::{HEADER_BYTES_MAX, Header, Opcode};
+use super::frame::{HEADER_BYTES_MAX, Header};
 use super::{Kind, Limits, Utf8Stream, Violation};
 
 /// What an unfinished frame or message needs.
@@ -36,6 +36,8 @@ pub(super) struct OpenFrame {
 #[derive(Debug)]
 pub(super) struct OpenMessage {
     pub(super) kind: Kind,
+    /// The bytes are compressed: text cannot be validated yet.
+    pub(super) compressed: bool,
     pub(super) bytes: Vec<u8>,
     pub(super) utf8: Utf8Stream,
     pub(super) empty_fragments: u32,
@@ -76,9 +78,14 @@ impl OpenFrame {
 }
 
 impl OpenMessage {
-    pub(super) fn new(opcode: Opcode) -> Self {
-        let kind = Kind::of(opcode);
-        Self { kind, bytes: Vec::new(), utf8: Utf8Stream::new(), empty_fragments: 0 }
+    pub(super) fn new(header: Header) -> Self {
+        Self {
+            kind: Kind::of(header.opcode),
+            compressed: header.compressed,
+            bytes: Vec::new(),
+            utf8: Utf8Stream::new(),
+            empty_fragments: 0,
+        }
     }
 
     /// Adds a piece of a frame of which `left` bytes, this piece among them, had not arrived.
@@ -88,7 +95,7 @@ impl OpenMessage {
         left: u64,
         limits: &Limits,
     ) -> Result<(), Violation> {
-        if self.kind == Kind::Text {
+        if self.kind == Kind::Text && !self.compressed {
             //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
             //# When an endpoint is to interpret a byte stream as UTF-8 but finds
             //# that the byte stream is not, in fact, a valid UTF-8 stream, that
@@ -100,7 +107,8 @@ impl OpenMessage {
             // Doubling what arrived, but not beyond what may still come in this frame.
             let announced =
                 self.bytes.len().saturating_add(usize::try_from(left).unwrap_or(needed));
-            let doubled = (2 * needed).min(limits.message_bytes_max).min(announced).max(needed);
+            let bytes_max = limits.gathered_bytes_max(self.compressed);
+            let doubled = (2 * needed).min(bytes_max).min(announced).max(needed);
             self.bytes.reserve_exact(doubled - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);

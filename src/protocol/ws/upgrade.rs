@@ -9,6 +9,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest as _, Sha1};
 
+use super::negotiation::{Deflate, DeflateOffer, check_answer};
 use crate::http::{
     BadResponse, Body, Headers, Method, Refusal, Request, Response, has_token, list, write_header,
 };
@@ -40,7 +41,7 @@ impl<'b> Upgrade<'b> {
             .map(|token| std::str::from_utf8(token).unwrap_or_default())
     }
 
-    /// The raw values of `Sec-WebSocket-Extensions`; nothing here understands them yet.
+    /// The raw values of `Sec-WebSocket-Extensions`, for [`super::negotiate_deflate`].
     pub fn extensions(&self) -> impl Iterator<Item = &'b [u8]> + Clone + use<'b> {
         self.headers.all("sec-websocket-extensions")
     }
@@ -254,13 +255,23 @@ pub fn encode_upgrade_request(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Checks the answer to an upgrade request, for the client role; the subprotocol, if one was
-/// chosen.
+/// What the server chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switched {
+    /// One of the subprotocols that were offered.
+    pub subprotocol: Option<String>,
+    /// How messages may be compressed.
+    pub deflate: Option<Deflate>,
+}
+
+/// Checks the answer to an upgrade request that offered these subprotocols and this compression,
+/// for the client role.
 pub fn check_switching(
     response: &Response<'_>,
     key: &str,
     offered: &[String],
-) -> Result<Option<String>, BadResponse> {
+    offer: Option<&DeflateOffer>,
+) -> Result<Switched, BadResponse> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
     //# The client MUST validate the server's response as follows:
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
@@ -308,10 +319,9 @@ pub fn check_switching(
     //# MUST _Fail the WebSocket Connection_.
     //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.2
     //# |Sec-WebSocket-Extensions| header field MUST NOT appear
-    if headers.first("sec-websocket-extensions").is_some() {
-        return Err(BadResponse("the 101 has an extension that was not asked for"));
-    }
-    chosen_subprotocol(headers, offered)
+    let deflate = check_answer(headers.all("sec-websocket-extensions"), offer)?;
+    let subprotocol = chosen_subprotocol(headers, offered)?;
+    Ok(Switched { subprotocol, deflate })
 }
 
 fn chosen_subprotocol(

@@ -36,6 +36,8 @@ pub enum Violation {
     MessageTooBig,
     /// More empty fragments in one message than the limit.
     TooManyEmptyFragments,
+    /// A compressed message that cannot be inflated.
+    DeflateInvalid,
 }
 
 impl Violation {
@@ -55,7 +57,7 @@ impl Violation {
             | Self::MessageInsideMessage
             | Self::CloseTooShort
             | Self::CloseCodeInvalid => 1002,
-            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => 1007,
+            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 | Self::DeflateInvalid => 1007,
             Self::TooManyEmptyFragments => 1008,
             Self::MessageTooBig => 1009,
         }
@@ -79,6 +81,7 @@ impl Violation {
             Self::TextNotUtf8 => "the text is not UTF-8",
             Self::MessageTooBig => "the message is too big",
             Self::TooManyEmptyFragments => "too many empty fragments",
+            Self::DeflateInvalid => "the compressed message cannot be inflated",
         }
     }
 }

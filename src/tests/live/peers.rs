@@ -138,7 +138,7 @@ impl WebSocket {
 impl Answer {
     /// Checks a 101; the subprotocol it chose.
     fn switched(&self, key: &str, offered: &[String]) -> Option<String> {
-        self.checked(|response| check_switching(response, key, offered))
+        self.checked(|response| check_switching(response, key, offered, None)).subprotocol
     }
 }
 
@@ -148,6 +148,7 @@ fn said(event: Event<'_>) -> Said {
             Said::Text(String::from_utf8(payload.to_vec()).unwrap())
         }
         Event::Message { kind: Kind::Binary, payload } => Said::Binary(payload.to_vec()),
+        Event::Compressed { .. } => panic!("compression was not offered"),
         Event::Ping(payload) => Said::Ping(payload.to_vec()),
         Event::Pong(payload) => Said::Pong(payload.to_vec()),
         Event::Close(frame) => {

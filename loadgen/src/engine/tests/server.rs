@@ -296,7 +296,7 @@ impl Server {
                         return stream.write_all(&close[..len]).ok();
                     }
                     Event::Pong(payload) => assert_eq!(payload, b"still there?"),
-                    Event::Message { .. } | Event::Ping(_) => {}
+                    Event::Message { .. } | Event::Compressed { .. } | Event::Ping(_) => {}
                 }
             }
             stream.write_all(&out).ok()?;

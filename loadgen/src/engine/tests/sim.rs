@@ -130,7 +130,7 @@ impl Peer {
                     self.out.extend_from_slice(&close[..len]);
                     self.is_closing = true;
                 }
-                Event::Ping(_) | Event::Pong(_) => {}
+                Event::Compressed { .. } | Event::Ping(_) | Event::Pong(_) => {}
             }
         }
     }

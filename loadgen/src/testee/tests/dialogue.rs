@@ -57,6 +57,7 @@ fn understood(mut bytes: Vec<u8>) -> Vec<String> {
                 format!("text {}", str::from_utf8(payload).expect("text"))
             }
             Event::Message { kind: Kind::Binary, payload } => format!("binary {payload:?}"),
+            Event::Compressed { payload, .. } => format!("compressed {payload:?}"),
             Event::Ping(payload) => format!("ping {payload:?}"),
             Event::Pong(payload) => format!("pong {payload:?}"),
             Event::Close(frame) => format!("close {:?}", frame.map(|frame| frame.code.0)),

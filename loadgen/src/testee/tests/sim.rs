@@ -136,7 +136,7 @@ impl Suite {
                         self.seen.closes += 1;
                         peer.is_over = true;
                     }
-                    Event::Ping(_) | Event::Pong(_) => {}
+                    Event::Compressed { .. } | Event::Ping(_) | Event::Pong(_) => {}
                 }
             }
         }
