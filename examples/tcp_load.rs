@@ -188,7 +188,7 @@ impl<D: Driver> Load<D> {
     /// Opens every connection and waits until the last one stands.
     fn connect(&mut self, flags: &Flags) -> Result<(), String> {
         for _ in 0..flags.connections {
-            let opened = self.driver.connect(flags.address, None);
+            let opened = self.driver.connect(&flags.address.into(), None);
             opened.map_err(|errno| format!("connect: {errno}"))?;
         }
         let deadline_ns = self.driver.clock_ns() + 10 * SECOND_NS;

@@ -9,7 +9,7 @@ use std::iter;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 use crate::failure::Failure;
 use crate::machine::Machine;
 
@@ -90,10 +90,11 @@ pub fn config_of<'f>(flags: impl IntoIterator<Item = &'f str>) -> Result<Config,
 }
 
 fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
-    config::check_addresses(flags.listen, flags.admin_listen)?;
+    let listeners: Vec<Listen> = flags.listen.into_iter().map(Listen::plain).collect();
+    config::check_addresses(&listeners, flags.admin_listen)?;
     let cpus = config::assign_cpus(flags.workers, flags.cpus.map(|list| list.0), machine)?;
     Ok(Config {
-        listen: flags.listen,
+        listeners,
         workers: cpus.len(),
         cpus,
         engine: flags.engine,
@@ -125,6 +126,8 @@ fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let expected = Config {
-            listen: ([127, 0, 0, 1], 8080).into(),
+            listeners: vec![Listen::plain(SocketAddr::from(([127, 0, 0, 1], 8080)))],
             workers: 2,
             cpus: vec![0, 3],
             engine: EngineChoice::Auto,
@@ -214,6 +217,30 @@ mod tests {
         assert_eq!(config(&[], &environment).unwrap().subprotocols, ["a", "b"]);
         let empty = [("RINGWIRE_HISTORY_SIZE", "")];
         assert_eq!(config(&[], &empty).unwrap().history_size, 100, "empty counts as unset");
+    }
+
+    #[test]
+    fn there_may_be_several_public_addresses() {
+        let tcp = |port| Listen::plain(SocketAddr::from(([127, 0, 0, 1], port)));
+        let unix = Listen::plain(PathBuf::from("/run/r.sock"));
+        let flags = ["--listen", "127.0.0.1:1", "--listen=unix:/run/r.sock"];
+        assert_eq!(config(&flags, &[]).unwrap().listeners, [tcp(1), unix.clone()]);
+        let environment = [("RINGWIRE_LISTEN", "unix:/run/r.sock,127.0.0.1:2")];
+        assert_eq!(config(&[], &environment).unwrap().listeners, [unix, tcp(2)]);
+        // Any number of free ports.
+        assert!(config(&["--listen", "127.0.0.1:0,127.0.0.1:0"], &[]).is_ok());
+        for twice in ["127.0.0.1:1,0.0.0.0:1", "unix:/a,127.0.0.1:2,unix:/a", "[::]:1,[::1]:1"] {
+            let line = failure(&["--listen", twice], &[]);
+            assert!(line.contains("overlaps") && line.contains("; leave one"), "{line}");
+        }
+        let line = failure(&["--listen", "unix:/a,[::]:9", "--admin-listen", "[::1]:9"], &[]);
+        assert!(line.contains("--listen [::]:9; give it another port"), "{line}");
+        let long = format!("unix:/{}", "p".repeat(107));
+        for wrong in ["unix:", "unix:/a\0b", long.as_str(), "/run/r.sock"] {
+            assert!(matches!(config(&["--listen", wrong], &[]), Err(Stop::Usage(_))), "{wrong}");
+        }
+        let many: Vec<String> = (1..=65).map(|port| format!("127.0.0.1:{port}")).collect();
+        assert!(failure(&["--listen", &many.join(",")], &[]).contains("at most 64"));
     }
 
     #[test]

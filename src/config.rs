@@ -4,9 +4,11 @@
 //! exists only after every value was found within its bounds and the values were found to agree
 //! with each other and with the machine; there is no default for the whole, only for each value.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use ringwire_ring::Address;
 use ringwire_transport::WORKERS_MAX;
 
 use crate::failure::Failure;
@@ -24,11 +26,33 @@ pub enum EngineChoice {
     Epoll,
 }
 
+/// Where the server listens, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address; port 0 asks for any free one.
+    pub address: Address,
+    /// Whether clients speak TLS there.
+    pub tls: bool,
+}
+
+impl Listen {
+    /// A listener without TLS.
+    pub fn plain(address: impl Into<Address>) -> Self {
+        Self { address: address.into(), tls: false }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.address, if self.tls { " (tls)" } else { "" })
+    }
+}
+
 /// Everything the server can be told. Sizes are bytes, times are [`Duration`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The public address; port 0 asks for any free one.
-    pub listen: SocketAddr,
+    /// The public addresses, 1 to 64.
+    pub listeners: Vec<Listen>,
     /// Worker threads, 1 to 1024; may exceed the CPUs.
     pub workers: usize,
     /// The CPU of each worker: as many entries as workers, each allowed to the process.
@@ -113,19 +137,48 @@ pub(crate) fn assign_cpus(
     Ok(cpus.into_iter().cycle().take(workers).collect())
 }
 
-/// The public and the admin address must not be the same.
+/// Most public addresses.
+const LISTENERS_MAX: usize = 64;
+
+/// No two addresses may overlap, the public ones and that of the admin listener.
 pub(crate) fn check_addresses(
-    public: SocketAddr,
+    listeners: &[Listen],
     admin: Option<SocketAddr>,
 ) -> Result<(), Failure> {
-    let Some(admin) = admin.filter(|admin| admin.port() != 0 && admin.port() == public.port())
-    else {
-        return Ok(());
-    };
-    if admin.ip() == public.ip() || admin.ip().is_unspecified() || public.ip().is_unspecified() {
+    if listeners.len() > LISTENERS_MAX {
         return Err(Failure::configuration(format!(
-            "--admin-listen {admin} overlaps --listen {public}; give it another port"
+            "{} public addresses are too many; give at most {LISTENERS_MAX}",
+            listeners.len()
         )));
     }
+    for (index, listen) in listeners.iter().enumerate() {
+        let public = &listen.address;
+        if let (Some(public), Some(admin)) = (public.tcp(), admin)
+            && overlap(public, admin)
+        {
+            return Err(Failure::configuration(format!(
+                "--admin-listen {admin} overlaps --listen {public}; give it another port"
+            )));
+        }
+        let clash = listeners[..index].iter().map(|other| &other.address).find(|&other| {
+            match (other.tcp(), public.tcp()) {
+                (Some(other), Some(public)) => overlap(other, public),
+                _ => other == public,
+            }
+        });
+        if let Some(other) = clash {
+            return Err(Failure::configuration(format!(
+                "{public} overlaps {other}, which is listened on as well; leave one of them out"
+            )));
+        }
+    }
     Ok(())
+}
+
+/// Whether a client of one address could mean the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_same = one.ip() == other.ip();
+    one.port() != 0
+        && one.port() == other.port()
+        && (is_same || one.ip().is_unspecified() || other.ip().is_unspecified())
 }

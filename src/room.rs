@@ -49,7 +49,8 @@ pub(crate) fn room(config: &Config, engine: &str) -> Room {
         let slots = descriptors.min(TABLE_MAX);
         (slots, slots.saturating_sub(u64::from(RESERVE)) * workers)
     } else {
-        let slots = descriptors.saturating_sub(OTHER_DESCRIPTORS);
+        let listeners = config.listeners.len().saturating_sub(1) as u64 * workers;
+        let slots = descriptors.saturating_sub(OTHER_DESCRIPTORS + listeners);
         (slots, slots)
     };
     let memory = Machine::this().memory_available_bytes().unwrap_or(u64::MAX);

@@ -6,20 +6,19 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringwire_ring::{
     Bells, Driver, EngineOptions, Features, ListenOptions, Listener, Permits, ReceiveBuffers,
-    Refusal, Signals, bind, epoll::Epoll, kernel_release, pin, uring::Uring,
+    Refusal, Signals, bind, bind_unix, epoll::Epoll, kernel_release, pin, uring::Uring,
 };
 use ringwire_transport::{Endpoint, mesh};
 
 use crate::admin::{Admin, AdminState};
 use crate::app::{Application, Remote, Surface};
-use crate::config::{Config, EngineChoice};
+use crate::config::{Address, Config, EngineChoice, Listen};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::log::{self, Logger, Writer};
@@ -71,7 +70,9 @@ pub fn serve<A: Application>(
     // Who closed these pipes does not want the lines; the server runs all the same.
     let _told = writeln!(io::stderr(), "{}", lines.join("\n"));
     admin.set_ready();
-    let _told = writeln!(io::stdout(), "listening on {}", server.address());
+    for listen in server.listeners() {
+        let _told = writeln!(io::stdout(), "listening on {listen}");
+    }
     let stop = server.stopper();
     let watcher = move || {
         let _first = signals.wait(None);
@@ -104,7 +105,7 @@ fn watch(server: Server, mut writer: Writer) -> Result<(), Failure> {
 
 /// A running server.
 pub struct Server {
-    address: SocketAddr,
+    listeners: Vec<Listen>,
     engine: &'static str,
     cpus: Vec<usize>,
     connections_max: u32,
@@ -151,8 +152,7 @@ impl Server {
             backlog: room.backlog(workers),
             send_buffer_bytes: config.send_buffer_bytes,
         };
-        let (address, listeners) = bind(config.listen, workers, &options)
-            .map_err(|refusal| Failure::configuration(refusal.to_string()))?;
+        let (listeners, sockets) = bind_all(&config.listeners, workers, &options)?;
         let bells = Bells::new(workers).map_err(|error| {
             let cure = "raise the descriptor limit (`ulimit -n`)";
             Failure::configuration(format!("no eventfd for a worker: {error}; {cure}"))
@@ -168,9 +168,9 @@ impl Server {
             metrics: metrics.clone(),
             application,
         };
-        let threads = plan.start(engine, listeners, logger)?;
+        let threads = plan.start(engine, sockets, logger)?;
         Ok(Self {
-            address,
+            listeners,
             engine,
             cpus: config.cpus.clone(),
             connections_max: room.connections_max,
@@ -181,10 +181,10 @@ impl Server {
         })
     }
 
-    /// Where it listens, the port resolved.
+    /// Where it listens, ports resolved, in the order of the configuration.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn listeners(&self) -> &[Listen] {
+        &self.listeners
     }
 
     /// What each worker counts.
@@ -250,6 +250,32 @@ impl fmt::Debug for Server {
     }
 }
 
+/// Listens on all addresses: says where, and gives each worker its sockets in the same order.
+fn bind_all(
+    listeners: &[Listen],
+    workers: usize,
+    options: &ListenOptions,
+) -> Result<(Vec<Listen>, Vec<Vec<Listener>>), Failure> {
+    let mut found = Vec::with_capacity(listeners.len());
+    let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+    for listen in listeners {
+        let bound = match &listen.address {
+            Address::Tcp(address) => bind(*address, workers, options)
+                .map(|(address, sockets)| (Address::Tcp(address), sockets)),
+            Address::Unix(path) => {
+                bind_unix(path, workers, options).map(|sockets| (listen.address.clone(), sockets))
+            }
+        };
+        let (address, bound) =
+            bound.map_err(|refusal| Failure::configuration(refusal.to_string()))?;
+        found.push(Listen { address, tls: listen.tls });
+        for (own, socket) in sockets.iter_mut().zip(bound) {
+            own.push(socket);
+        }
+    }
+    Ok((found, sockets))
+}
+
 /// The engine's name, its features, and what the operator should know about the choice.
 fn choose_engine(config: &Config) -> Result<(&'static str, Features, Vec<String>), Failure> {
     if config.engine == EngineChoice::Epoll {
@@ -295,20 +321,20 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
     fn start(
         self,
         engine: &'static str,
-        listeners: Vec<Listener>,
+        sockets: Vec<Vec<Listener>>,
         logger: &Logger,
     ) -> Result<Vec<JoinHandle<Result<(), Failure>>>, Failure> {
-        let workers = listeners.len();
+        let workers = sockets.len();
         let plan = Arc::new(self);
         let endpoints = mesh(workers, MESH_CAPACITY, MESH_OVERFLOW_BYTES_MAX);
         let (ready, is_ready) = mpsc::channel();
         let mut threads = Vec::with_capacity(workers);
-        for (index, (listener, mesh)) in listeners.into_iter().zip(endpoints).enumerate() {
+        for (index, (listeners, mesh)) in sockets.into_iter().zip(endpoints).enumerate() {
             let (plan, ready) = (Arc::clone(&plan), ready.clone());
             let post = Post { index, mesh, logger: logger.for_worker(index), ready };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || plan.work(engine, listener, post))
+                .spawn(move || plan.work(engine, listeners, post))
                 .map_err(|error| Failure::other(format!("no thread for a worker: {error}")))?;
             threads.push(thread);
         }
@@ -329,7 +355,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
         Ok(threads)
     }
 
-    fn work(&self, engine: &str, listener: Listener, post: Post) -> Result<(), Failure> {
+    fn work(&self, engine: &str, listeners: Vec<Listener>, post: Post) -> Result<(), Failure> {
         let _guard = AbortOnPanic;
         if !pin(self.config.cpus[post.index]) {
             post.logger.warn(format_args!("the worker could not be pinned to its CPU"));
@@ -346,20 +372,20 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             permits: Arc::clone(&self.permits),
         };
         if engine == "uring" {
-            self.serve(Uring::new(options), listener, post)
+            self.serve(Uring::new(options), listeners, post)
         } else {
-            self.serve(Epoll::new(options), listener, post)
+            self.serve(Epoll::new(options), listeners, post)
         }
     }
 
     fn serve<D: Driver<Listener = Listener>>(
         &self,
         driver: Result<D, Refusal>,
-        listener: Listener,
+        listeners: Vec<Listener>,
         post: Post,
     ) -> Result<(), Failure> {
         let listening = driver.map_err(|refusal| refusal.to_string()).and_then(|mut driver| {
-            let listened = driver.listen(listener);
+            let listened = listeners.into_iter().try_for_each(|socket| driver.listen(socket));
             listened.map_err(|errno| format!("cannot listen: {errno}")).map(|()| driver)
         });
         let driver = match listening {
@@ -384,6 +410,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             metrics: Arc::clone(&self.metrics[index]),
             logger,
             limits: Limits::new(&self.config),
+            tls_listeners: self.config.listeners.iter().map(|listen| listen.tls).collect(),
             slots_max: self.room.slots_max as usize,
         });
         drop(ready.send(Ok(())));

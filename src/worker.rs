@@ -51,6 +51,8 @@ pub(crate) struct Parts<D, A: Application> {
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) logger: Logger,
     pub(crate) limits: Limits,
+    /// Of each listener, in the driver's order, whether its clients speak TLS.
+    pub(crate) tls_listeners: Box<[bool]>,
     pub(crate) slots_max: usize,
 }
 
@@ -84,6 +86,7 @@ pub(crate) struct Worker<D, A: Application> {
     metrics: Arc<WorkerMetrics>,
     logger: Logger,
     limits: Limits,
+    tls_listeners: Box<[bool]>,
     /// Requests the home has handled since its last flush.
     home_requests: usize,
     /// Turns since the first of them.
@@ -118,6 +121,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             metrics,
             logger,
             limits,
+            tls_listeners,
             slots_max,
         } = parts;
         driver.accept(Accepting::On);
@@ -145,6 +149,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             metrics,
             logger,
             limits,
+            tls_listeners,
             home_requests: 0,
             gathering_turns: 0,
             made_room: false,
@@ -230,7 +235,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.make_room(lease.len());
                 self.received(slot, &mut lease);
             }
-            Completion::Accepted { slot, .. } => self.accepted(slot),
+            Completion::Accepted { slot, listener, .. } => self.accepted(slot, listener),
             Completion::Sent { slot, result } => self.sent(slot, result),
             Completion::Ended { slot, result } => self.ended(slot, result),
             Completion::Closed { .. } => self.metrics.closed.add(1),
@@ -240,7 +245,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
-    fn accepted(&mut self, slot: Slot) {
+    fn accepted(&mut self, slot: Slot, listener: u16) {
+        debug_assert!(!self.tls_listeners[usize::from(listener)], "there is no TLS stage");
         self.metrics.accepted.add(1);
         let tick = self.tick();
         let connection = self.table.insert(slot, tick);

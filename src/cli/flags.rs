@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::values::{self, Cpus};
-use crate::config::EngineChoice;
+use crate::config::{Address, EngineChoice};
 use crate::log::{Format, Level};
 
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
@@ -47,10 +47,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub(super) config: Option<PathBuf>,
 
-    /// Public address; port 0: any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    #[arg(value_parser = values::address, help_heading = "Listening")]
-    pub(super) listen: SocketAddr,
+    /// Public address, or unix:PATH; port 0: any free one; repeatable
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:8080")]
+    #[arg(value_parser = values::listen, help_heading = "Listening")]
+    pub(super) listen: Vec<Address>,
 
     /// Address of /metrics, /healthz and /readyz [default: off]
     #[arg(long, value_name = "ADDR", value_parser = values::address)]

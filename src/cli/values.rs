@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::EngineChoice;
+use crate::config::{Address, EngineChoice};
 use crate::log::{Format, Level};
 use crate::machine;
 
@@ -78,6 +78,18 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("{text:?} is not an address (such as 127.0.0.1:8080, 0.0.0.0:80 or [::1]:8080)")
     })
+}
+
+/// `IP:PORT` or `unix:PATH`.
+pub(super) fn listen(text: &str) -> Result<Address, String> {
+    let Some(path) = text.strip_prefix("unix:") else { return address(text).map(Address::Tcp) };
+    if path.is_empty() || path.contains('\0') || path.len() > Address::PATH_BYTES_MAX {
+        let most = Address::PATH_BYTES_MAX;
+        return Err(format!(
+            "{text:?}: a Unix socket's path has 1 to {most} bytes, none of them 0"
+        ));
+    }
+    Ok(Address::Unix(path.into()))
 }
 
 /// `COUNTxBYTES`: buffers, a power of two, and the size of each.

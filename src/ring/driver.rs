@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use crate::address::Address;
 use crate::batch::Batch;
 use crate::doorbell::Doorbell;
 use crate::pool::Lease;
@@ -46,15 +47,15 @@ pub enum Shutdown {
     Both,
 }
 
-/// What a worker wants of its listener.
+/// What a worker wants of its listeners, all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepting {
     /// Accept while there is room.
     On,
     /// Leave the port's group and accept nothing; the queue stays.
     Paused,
-    /// Leave the port's group, accept what is already queued, close the listener, then report
-    /// [`Completion::AcceptEnded`]. Final.
+    /// Leave the port's group, accept what is already queued, close the listeners, then report
+    /// [`Completion::AcceptEnded`], once. Final.
     Ended,
 }
 
@@ -65,7 +66,9 @@ pub enum Completion {
     Accepted {
         /// The new connection.
         slot: Slot,
-        /// Its address, where the engine learns it at no cost.
+        /// Which listener it came to, in the order of the [`Driver::listen`] calls.
+        listener: u16,
+        /// Its address, where the engine learns it at no cost. Unix sockets have none.
         peer: Option<SocketAddr>,
     },
     /// A [`Driver::connect`] ended. On `Err` the slot must still be closed.
@@ -103,7 +106,7 @@ pub enum Completion {
     },
     /// A doorbell rang: another worker or thread has news.
     Woken,
-    /// The listener's queue is answered and the listener closed.
+    /// Every listener's queue is answered and the listeners are closed.
     AcceptEnded,
 }
 
@@ -138,20 +141,21 @@ pub trait Driver {
     /// What this engine listens on.
     type Listener;
 
-    /// Takes a listener; accepting begins with [`Driver::accept`]. At most one per driver for now.
+    /// Takes a listener, and may be called again for others before the first connection;
+    /// accepting begins with [`Driver::accept`].
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel's refusal; `EINVAL` of a driver that has connections, or has had listeners.
     fn listen(&mut self, listener: Self::Listener) -> Result<(), Errno>;
 
-    /// Says what is wanted of the listener.
+    /// Says what is wanted of the listeners.
     fn accept(&mut self, accepting: Accepting);
 
     /// Opens a connection to `address`, bound to `source` first if given.
     ///
     /// # Errors
     /// `ENFILE` when the table is full; what the kernel says of socket and bind.
-    fn connect(&mut self, address: SocketAddr, source: Option<IpAddr>) -> Result<Slot, Errno>;
+    fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno>;
 
     /// Turns receiving on or off. After "off", bytes already on their way may still be reported.
     fn receive(&mut self, slot: Slot, on: bool);

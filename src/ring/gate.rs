@@ -23,9 +23,11 @@ const BACKOFF_MAX_NS: u64 = 1_000_000_000;
 pub(crate) enum Plan {
     /// Any number: there is room for all that one wait can bring.
     Many,
-    /// At most so many, waiting for clients to come.
+    /// At most so many on all listeners together, waiting for clients to come; one for each
+    /// listener at least.
     Singles(u32),
-    /// Permits are too few for any to lie idle: look at the queue, and claim for what is there.
+    /// Room or permits are too little for any to lie idle: look at the queues, and claim for what
+    /// is there.
     Ask,
 }
 
@@ -70,10 +72,10 @@ impl Gate {
         }
     }
 
-    /// The longest queue that cannot outrun the reserve; `None`: any, as clients are accepted
-    /// one at a time.
-    pub(crate) fn backlog_max(&self) -> Option<u32> {
-        (self.reserve >= RESERVE_MIN).then_some(self.reserve / 2)
+    /// The longest queue of each of `listeners` with which all together cannot outrun the
+    /// reserve; `None`: any, as clients are accepted one at a time.
+    pub(crate) fn backlog_max(&self, listeners: u32) -> Option<u32> {
+        (self.reserve >= RESERVE_MIN).then(|| (self.reserve / 2 / listeners.max(1)).max(1))
     }
 
     /// Room below which multishot accepting ends, and permits it keeps in hand while it lasts.
@@ -86,9 +88,9 @@ impl Gate {
         self.used
     }
 
-    /// Decides how to accept, and claims or returns permits accordingly; `armed` of them are
-    /// bound to accepts under way.
-    pub(crate) fn plan(&mut self, armed: u32) -> Plan {
+    /// Decides how to accept on `listeners`, and claims or returns permits accordingly; `armed` of
+    /// them are bound to accepts under way.
+    pub(crate) fn plan(&mut self, armed: u32, listeners: u32) -> Plan {
         let slots_free = self.slots_max.saturating_sub(self.used);
         let permits_free = self.spare.saturating_add(self.permits.available());
         let is_scarce = self.permits.is_scarce();
@@ -105,9 +107,15 @@ impl Gate {
             self.hold(armed);
             return Plan::Ask;
         }
-        let want = (slots_free / 4).clamp(1, SINGLES_MAX).min(by_permits).min(slots_free);
-        let held = self.hold(want.max(armed));
-        Plan::Singles(want.min(held))
+        let least = listeners.clamp(1, SINGLES_MAX);
+        let want = (slots_free / 4).clamp(least, SINGLES_MAX).min(by_permits).min(slots_free);
+        let count = self.hold(want.max(armed)).min(want);
+        if count < least {
+            // An accept that waits at one listener would keep the others' clients waiting.
+            self.hold(armed);
+            return Plan::Ask;
+        }
+        Plan::Singles(count)
     }
 
     /// Claims permits for up to `most` accepts made at once; says for how many there is room.
@@ -259,18 +267,18 @@ mod tests {
     fn singles_never_exceed_room_and_multishot_keeps_its_reserve() {
         let permits = Arc::new(Permits::new(10_000));
         let mut gate = gate(0, 2000, &permits);
-        assert_eq!(gate.plan(0), Plan::Many);
-        while gate.plan(0) == Plan::Many {
+        assert_eq!(gate.plan(0, 1), Plan::Many);
+        while gate.plan(0, 1) == Plan::Many {
             assert!(2000 - gate.used() >= gate.reserve());
             gate.admit();
         }
-        while let Plan::Singles(count @ 1..) = gate.plan(0) {
+        while let Plan::Singles(count @ 1..) = gate.plan(0, 1) {
             assert!(gate.used() + count <= 2000);
             gate.admit();
         }
-        assert_eq!((gate.used(), gate.plan(0)), (2000, Plan::Singles(0)));
+        assert_eq!((gate.used(), gate.plan(0, 1)), (2000, Plan::Ask));
         gate.leave();
-        assert_eq!(gate.plan(0), Plan::Singles(1));
+        assert_eq!(gate.plan(0, 1), Plan::Singles(1));
         drop(gate);
         assert_eq!(permits.available(), 10_000);
     }
@@ -279,18 +287,18 @@ mod tests {
     fn the_last_permits_go_to_whoever_has_a_client() {
         let permits = Arc::new(Permits::new(4));
         let (mut one, mut other) = (gate(0, 100, &permits), gate(1, 100, &permits));
-        assert_eq!(other.plan(0), Plan::Singles(1));
+        assert_eq!(other.plan(0, 1), Plan::Singles(1));
         // It idles with a permit; the first needs them all.
         for _ in 0..3 {
-            assert_eq!(one.plan(0), Plan::Ask);
+            assert_eq!(one.plan(0, 1), Plan::Ask);
             assert_eq!(one.claim(1), 1);
             one.admit();
         }
         assert_eq!(one.claim(1), 0);
         assert!(permits.is_scarce());
-        assert_eq!(other.plan(1), Plan::Ask);
+        assert_eq!(other.plan(1, 1), Plan::Ask);
         assert_eq!(permits.available(), 0, "bound to an accept that is still under way");
-        assert_eq!(other.plan(0), Plan::Ask);
+        assert_eq!(other.plan(0, 1), Plan::Ask);
         assert!(!permits.is_scarce(), "giving it back is news to those who wait");
         assert_eq!(one.claim(5), 1);
         one.admit();

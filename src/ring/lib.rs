@@ -7,6 +7,7 @@
 //! - [`epoll`]: the same completions made from readiness, for places that block io_uring.
 //! - [`sim`]: a seeded kernel in memory with virtual time, for tests.
 
+mod address;
 mod batch;
 mod bells;
 pub mod counting;
@@ -26,16 +27,18 @@ mod refusal;
 mod signals;
 pub mod sim;
 mod slot;
+mod socket_file;
 mod sys;
 mod table;
 pub mod uring;
 
+pub use address::Address;
 pub use batch::{BATCH_ARENA_BYTES, BATCH_SENDS_MAX, Batch, Failure, Shared};
 pub use bells::Bells;
 pub use doorbell::Doorbell;
 pub use driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
 pub use features::Features;
-pub use listener::{ListenOptions, Listener, bind};
+pub use listener::{ListenOptions, Listener, bind, bind_unix};
 pub use machine::{ProcessClock, ThreadClock, cpus_allowed, descriptors_max, kernel_release, pin};
 pub use options::{EngineOptions, ReceiveBuffers};
 pub use permits::Permits;

@@ -3,6 +3,7 @@
 //! Not here: errors of a connection. Invariant: `Display` is one line: what, why, the cure.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::driver::Errno;
 
@@ -121,6 +122,29 @@ impl Refusal {
             _ => (RefusalKind::Address, "choose another address"),
         };
         Self { kind, errno: Some(errno), text: format!("{what} {address}: {errno}; {cure}") }
+    }
+}
+
+impl Refusal {
+    /// A refusal met while listening on the Unix socket at `path`.
+    pub(crate) fn of_path(what: &str, path: &Path, errno: Errno) -> Self {
+        let cure = match errno.0 {
+            libc::EADDRINUSE => "stop the server that listens there, or choose another path",
+            libc::ENOTSOCK => "a file that is no socket is not replaced: choose another path",
+            libc::EACCES | libc::EPERM | libc::EROFS => {
+                "choose a directory that this user may write to"
+            }
+            libc::ENOENT | libc::ENOTDIR => "make the directory first",
+            libc::ENAMETOOLONG => "choose a path of at most 107 bytes",
+            libc::EMFILE | libc::ENFILE => "raise the descriptor limit (`ulimit -n`)",
+            _ => "choose another path",
+        };
+        let kind = match errno.0 {
+            libc::EMFILE | libc::ENFILE => RefusalKind::Resources,
+            _ => RefusalKind::Address,
+        };
+        let text = format!("{what} unix:{}: {errno}; {cure}", path.display());
+        Self { kind, errno: Some(errno), text }
     }
 }
 

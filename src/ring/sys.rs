@@ -5,10 +5,13 @@
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use libc::{c_int, c_void, socklen_t};
 
+use crate::address::Address;
 use crate::driver::Errno;
 
 impl Errno {
@@ -48,10 +51,36 @@ fn size_of_u32<T>() -> socklen_t {
 pub(crate) union RawAddress {
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,
+    unix: libc::sockaddr_un,
 }
 
 impl RawAddress {
-    pub(crate) fn new(address: SocketAddr) -> (Self, socklen_t) {
+    /// # Errors
+    /// When a path is too long for the kernel, or is none.
+    pub(crate) fn new(address: &Address) -> Result<(Self, socklen_t), Errno> {
+        match address {
+            Address::Tcp(address) => Ok(Self::of_tcp(*address)),
+            Address::Unix(path) => Self::of_path(path),
+        }
+    }
+
+    fn of_path(path: &Path) -> Result<(Self, socklen_t), Errno> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.len() > Address::PATH_BYTES_MAX {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
+        // A first byte of zero would name a socket outside the file system.
+        if bytes.is_empty() || bytes.contains(&0) {
+            return Err(Errno(libc::EINVAL));
+        }
+        let mut unix = libc::sockaddr_un { sun_family: family(libc::AF_UNIX), sun_path: [0; 108] };
+        for (to, from) in unix.sun_path.iter_mut().zip(bytes) {
+            *to = from.cast_signed();
+        }
+        Ok((Self { unix }, size_of_u32::<libc::sockaddr_un>()))
+    }
+
+    fn of_tcp(address: SocketAddr) -> (Self, socklen_t) {
         match address {
             SocketAddr::V4(address) => {
                 let v4 = libc::sockaddr_in {
@@ -76,7 +105,7 @@ impl RawAddress {
     }
 
     fn zeroed() -> Self {
-        // SAFETY: both variants are plain integers, for which all-zero is a value.
+        // SAFETY: all variants are plain integers, for which all-zero is a value.
         unsafe { mem::zeroed() }
     }
 
@@ -106,9 +135,13 @@ fn family(family: c_int) -> libc::sa_family_t {
     libc::sa_family_t::try_from(family).expect("address families are small numbers")
 }
 
-/// A TCP socket for `address`'s family; `flags` are joined to `SOCK_CLOEXEC`.
-pub(crate) fn tcp_socket(address: SocketAddr, flags: c_int) -> Result<OwnedFd, Errno> {
-    let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+/// A stream socket for `address`'s family; `flags` are joined to `SOCK_CLOEXEC`.
+pub(crate) fn stream_socket(address: &Address, flags: c_int) -> Result<OwnedFd, Errno> {
+    let domain = match address {
+        Address::Tcp(SocketAddr::V4(_)) => libc::AF_INET,
+        Address::Tcp(SocketAddr::V6(_)) => libc::AF_INET6,
+        Address::Unix(_) => libc::AF_UNIX,
+    };
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
     // SAFETY: takes no pointers.
     own(unsafe { libc::socket(domain, kind, 0) })
@@ -180,16 +213,23 @@ pub(crate) fn accept_queue_len(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
     Ok(info.tcpi_unacked)
 }
 
-pub(crate) fn bind(fd: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
-    let (raw, len) = RawAddress::new(address);
+/// Whether reading or accepting would not wait: something is there, or the end.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: pointer and count describe `entry`, which outlives the call.
+    unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
+}
+
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
+    let (raw, len) = RawAddress::new(address)?;
     // SAFETY: pointer and length describe `raw`, which outlives the call.
     check(unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), len) }).map(drop)
 }
 
 /// Binds to `source` with the port left for `connect` to choose.
-pub(crate) fn bind_source(fd: BorrowedFd<'_>, source: IpAddr) -> Result<(), Errno> {
+fn bind_source(fd: BorrowedFd<'_>, source: IpAddr) -> Result<(), Errno> {
     turn_on(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
-    bind(fd, SocketAddr::new(source, 0))
+    bind(fd, &SocketAddr::new(source, 0).into())
 }
 
 pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
@@ -198,8 +238,30 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
     check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
 }
 
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
-    let (raw, len) = RawAddress::new(address);
+/// A socket for `address`, as a client wants it: what is small goes out at once, and from
+/// `source` if one is given.
+pub(crate) fn client_socket(
+    address: &Address,
+    source: Option<IpAddr>,
+    flags: c_int,
+) -> Result<OwnedFd, Errno> {
+    let socket = stream_socket(address, flags)?;
+    let fd = socket.as_fd();
+    match (address, source) {
+        (Address::Unix(_), None) => {}
+        (Address::Unix(_), Some(_)) => return Err(Errno(libc::EAFNOSUPPORT)),
+        (Address::Tcp(_), source) => {
+            turn_on(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+            if let Some(source) = source {
+                bind_source(fd, source)?;
+            }
+        }
+    }
+    Ok(socket)
+}
+
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
+    let (raw, len) = RawAddress::new(address)?;
     // SAFETY: pointer and length describe `raw`, which outlives the call.
     check(unsafe { libc::connect(fd.as_raw_fd(), raw.as_ptr(), len) }).map(drop)
 }

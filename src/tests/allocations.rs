@@ -13,7 +13,7 @@ use ringwire_protocol::ws::Opcode;
 use ringwire_ring::counting::{CountingAllocator, thread_allocations};
 use ringwire_ring::sim::{DriverOptions, RawPeer, Sim, SimDriver, SimListener, SimOptions};
 use ringwire_ring::{
-    Accepting, Batch, Completion, Doorbell, Driver, Errno, Figures, Shutdown, Slot,
+    Accepting, Address, Batch, Completion, Doorbell, Driver, Errno, Figures, Shutdown, Slot,
 };
 use ringwire_transport::mesh;
 
@@ -57,7 +57,7 @@ impl Driver for Apart {
         self.of(|inner| inner.accept(accepting));
     }
 
-    fn connect(&mut self, address: SocketAddr, source: Option<IpAddr>) -> Result<Slot, Errno> {
+    fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno> {
         self.of(|inner| inner.connect(address, source))
     }
 
@@ -139,6 +139,7 @@ impl Counted {
             metrics: Arc::new(WorkerMetrics::new()),
             logger: Logger::silent(),
             limits: Limits::new(&config),
+            tls_listeners: Box::new([false]),
             slots_max: 1024,
         });
         Self { sim, address, worker, inside, own: 0 }

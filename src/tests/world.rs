@@ -99,6 +99,7 @@ impl<A: Application> World<A> {
                 metrics: Arc::clone(&metrics[index]),
                 logger: Logger::silent(),
                 limits: Limits::new(&config),
+                tls_listeners: Box::new([false]),
                 slots_max: slots_max as usize,
             })))
         });

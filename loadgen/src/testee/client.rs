@@ -137,8 +137,10 @@ impl<D: Driver> Client<D> {
         let (key, limit) = (client_key(nonce), self.plan.message_bytes_max);
         let mut request = Vec::new();
         let dialogue = Dialogue::open(&target.host, &path, key, manner, limit, &mut request);
-        let slot =
-            self.driver.connect(target.address, None).map_err(|e| self.unreachable(errand, e))?;
+        let slot = self
+            .driver
+            .connect(&target.address.into(), None)
+            .map_err(|e| self.unreachable(errand, e))?;
         let mut outbox = Outbox::new();
         outbox.push(request.into());
         self.talk = Some(Talk {

@@ -13,7 +13,7 @@ mod send;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use self::accept::Acceptor;
 use self::entry::{ENTRY_BYTES, Entry, Is, Queue};
 use self::memory::Memory;
 use self::send::Sends;
+use crate::address::Address;
 use crate::batch::Batch;
 use crate::bells::Bells;
 use crate::doorbell::Doorbell;
@@ -43,9 +44,10 @@ pub const SLOT_BYTES: usize = ENTRY_BYTES;
 /// Events taken by one call.
 const EVENTS_MAX: usize = 1024;
 
-/// Event data of what is not a connection; slots have 56 bits.
+/// Event data of what is not a connection; slots have 56 bits. A listener's number is in the low
+/// bits of its event data.
 const EVENT_BELL: u64 = u64::MAX;
-const EVENT_LISTENER: u64 = u64::MAX - 1;
+const EVENT_LISTENER: u64 = 1 << 63;
 
 const EPOLLIN: u32 = libc::EPOLLIN.cast_unsigned();
 const EDGE: u32 = libc::EPOLLET.cast_unsigned();
@@ -150,19 +152,11 @@ impl Epoll {
         Ok(slot)
     }
 
-    fn start_connect(
-        &mut self,
-        address: SocketAddr,
-        source: Option<IpAddr>,
-    ) -> Result<Slot, Errno> {
+    fn start_connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno> {
         if self.acceptor.has_listened() {
             return Err(Errno(libc::EINVAL));
         }
-        let socket = sys::tcp_socket(address, libc::SOCK_NONBLOCK)?;
-        sys::turn_on(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        if let Some(source) = source {
-            sys::bind_source(socket.as_fd(), source)?;
-        }
+        let socket = sys::client_socket(address, source, libc::SOCK_NONBLOCK)?;
         let result = sys::connect(socket.as_fd(), address);
         let slot = self.settle(socket)?;
         self.gate.admit_own();
@@ -213,14 +207,16 @@ impl Epoll {
         };
         self.now_ns = sys::monotonic_ns();
         for index in 0..count {
-            let event = self.events[index];
-            match event.u64 {
+            let libc::epoll_event { events, u64: data } = self.events[index];
+            match data {
                 EVENT_BELL => {
                     self.bells.clear(self.worker);
                     self.is_woken = true;
                 }
-                EVENT_LISTENER => self.acceptor.has_news(),
-                bits => self.note(Slot::from_bits(bits), event.events),
+                bits if bits & EVENT_LISTENER != 0 => {
+                    self.acceptor.has_news(bits & !EVENT_LISTENER);
+                }
+                bits => self.note(Slot::from_bits(bits), events),
             }
         }
         Ok(())
@@ -267,7 +263,7 @@ impl Driver for Epoll {
         self.acceptor.want(accepting);
     }
 
-    fn connect(&mut self, address: SocketAddr, source: Option<IpAddr>) -> Result<Slot, Errno> {
+    fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno> {
         self.start_connect(address, source)
     }
 
@@ -305,7 +301,7 @@ impl Driver for Epoll {
         completions.append(&mut self.ready);
         self.free.append(&mut self.released);
         self.memory.take_back();
-        self.serve_listener(completions);
+        self.serve_listeners(completions);
         let is_idle = completions.len() == before
             && self.queue.len() == 0
             && !self.acceptor.could_accept(&self.gate, self.now_ns);
@@ -317,7 +313,7 @@ impl Driver for Epoll {
         };
         self.collect(timeout_ns)?;
         completions.append(&mut self.ready);
-        self.serve_listener(completions);
+        self.serve_listeners(completions);
         self.receive_queued(completions);
         if std::mem::take(&mut self.is_woken) {
             completions.push(Completion::Woken);

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use crate::address::Address;
 use crate::batch::Batch;
 use crate::doorbell::Doorbell;
 use crate::driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
@@ -28,14 +29,14 @@ use super::world::{ListenerId, World};
 #[derive(Debug)]
 pub struct SimListener {
     pub(super) id: ListenerId,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
 }
 
 impl SimListener {
     /// The address that clients connect to.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 }
 
@@ -80,9 +81,11 @@ impl Driver for SimDriver {
 
     fn listen(&mut self, listener: SimListener) -> Result<(), Errno> {
         self.with(|world, id| {
-            let old = world.kernels[id].listener.replace(listener.id);
-            assert!(old.is_none(), "listen: one listener per driver");
-            world.listeners[listener.id].joined = false;
+            let kernel = &mut world.kernels[id];
+            assert!(kernel.accepting != Accepting::Ended, "listen: accepting has ended");
+            assert!(kernel.live_count() == 0, "listen: there are connections already");
+            kernel.listeners.push(listener.id);
+            world.listeners[listener.id].joined = kernel.accepting == Accepting::On;
             Ok(())
         })
     }
@@ -90,27 +93,31 @@ impl Driver for SimDriver {
     fn accept(&mut self, accepting: Accepting) {
         self.with(|world, id| {
             let kernel = &mut world.kernels[id];
-            let listener = kernel.listener.expect("accept: there is no listener");
+            assert!(!kernel.listeners.is_empty(), "accept: there is no listener");
             let ended = kernel.accepting == Accepting::Ended;
             assert!(!ended || accepting == Accepting::Ended, "accept: Ended is final");
             if kernel.accepting == accepting {
                 return;
             }
             kernel.accepting = accepting;
-            world.listeners[listener].joined = accepting == Accepting::On;
+            for &listener in &world.kernels[id].listeners {
+                world.listeners[listener].joined = accepting == Accepting::On;
+            }
             world.log.note(world.now_ns, "accepting", id as u64, accepting as u64);
         });
     }
 
-    fn connect(&mut self, address: SocketAddr, source: Option<IpAddr>) -> Result<Slot, Errno> {
+    fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno> {
         self.with(|world, id| {
-            if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+            let is_v4 = address.tcp().map(|address| address.is_ipv4());
+            if source.is_some_and(|source| is_v4 != Some(source.is_ipv4())) {
                 return Err(Errno(libc::EAFNOSUPPORT));
             }
             if !world.kernels[id].has_room() {
                 return Err(Errno(libc::ENFILE));
             }
-            let socket = world.connect(address);
+            let source = source.map(|source| SocketAddr::new(source, 0));
+            let socket = world.connect(address.clone(), source);
             Ok(world.kernels[id].settle_in(Tenant::new(socket, true)))
         })
     }
@@ -249,7 +256,7 @@ impl Driver for SimDriver {
 }
 
 impl Drop for SimDriver {
-    /// The process is gone: its sockets and its listener close as the kernel closes them.
+    /// The process is gone: its sockets and its listeners close as the kernel closes them.
     fn drop(&mut self) {
         // A panic may have left the world in use; then nobody asks any more.
         let Ok(mut world) = self.world.try_borrow_mut() else { return };
@@ -257,10 +264,10 @@ impl Drop for SimDriver {
         for socket in world.kernels[self.id].sockets() {
             world.close(socket, false);
         }
-        if let Some(listener) = world.kernels[self.id].listener
-            && !world.listeners[listener].closed
-        {
-            world.unbind(listener);
+        for listener in world.kernels[self.id].listeners.clone() {
+            if !world.listeners[listener].closed {
+                world.unbind(listener);
+            }
         }
     }
 }

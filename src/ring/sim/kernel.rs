@@ -1,4 +1,4 @@
-//! The kernel's side of one simulated driver: its slots, its listener, and when something of them
+//! The kernel's side of one simulated driver: its slots, its listeners, and when something of them
 //! is due.
 //!
 //! Not here: the network (`world.rs`), a turn (`turn.rs`), the calls of the driver (`driver.rs`).
@@ -89,7 +89,8 @@ pub(super) struct Kernel {
     pub(super) options: DriverOptions,
     pub(super) bell: Arc<AtomicBool>,
     pub(super) bell_at_ns: Option<u64>,
-    pub(super) listener: Option<ListenerId>,
+    /// In the order in which they were given.
+    pub(super) listeners: Vec<ListenerId>,
     pub(super) accepting: Accepting,
     pub(super) accept_at_ns: u64,
     pub(super) entries: Vec<Entry>,
@@ -111,7 +112,7 @@ impl Kernel {
             options,
             bell: Arc::default(),
             bell_at_ns: None,
-            listener: None,
+            listeners: Vec::new(),
             accepting: Accepting::Paused,
             accept_at_ns: 0,
             entries: Vec::new(),
@@ -143,11 +144,12 @@ impl Kernel {
     }
 
     pub(super) fn may_accept(&self, world: &World) -> bool {
-        let Some(listener) = self.listener.map(|id| &world.listeners[id]) else { return false };
+        let mut listeners = self.listeners.iter().map(|&id| &world.listeners[id]);
+        let is_quiet = listeners.clone().all(|listener| listener.queue.is_empty());
         match self.accepting {
             Accepting::Paused => false,
-            Accepting::On => !listener.queue.is_empty() && self.has_room(),
-            Accepting::Ended if listener.queue.is_empty() => !listener.closed,
+            Accepting::On => !is_quiet && self.has_room(),
+            Accepting::Ended if is_quiet => listeners.any(|listener| !listener.closed),
             Accepting::Ended => self.has_room(),
         }
     }

@@ -16,8 +16,8 @@
 //! // A worker that answers every piece it receives with the same bytes.
 //! let sim = Sim::new(7, SimOptions { faults: Faults::lossless(), ..SimOptions::default() });
 //! let mut driver = sim.driver(DriverOptions::default());
-//! let listener = sim.listener("10.0.0.1:80".parse().unwrap());
-//! let address = listener.address();
+//! let listener = sim.listener("10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap());
+//! let address = listener.address().clone();
 //! driver.listen(listener).unwrap();
 //! driver.accept(Accepting::On);
 //! let mut answers = std::collections::VecDeque::new();
@@ -70,6 +70,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
+
+use crate::address::Address;
 
 pub use driver::{SimDriver, SimListener};
 pub use faults::Faults;
@@ -162,14 +164,22 @@ impl Sim {
     /// A listener on `address`. Several on one address form a group, and the seed picks among
     /// those that accept.
     #[must_use]
-    pub fn listener(&self, address: SocketAddr) -> SimListener {
-        SimListener { id: self.world.borrow_mut().bind(address), address }
+    pub fn listener(&self, address: impl Into<Address>) -> SimListener {
+        let address = address.into();
+        SimListener { id: self.world.borrow_mut().bind(address.clone()), address }
     }
 
     /// A scripted client that connects to `address`.
     #[must_use]
-    pub fn connect(&self, address: SocketAddr) -> RawPeer {
-        let socket = self.world.borrow_mut().connect(address);
+    pub fn connect(&self, address: impl Into<Address>) -> RawPeer {
+        let socket = self.world.borrow_mut().connect(address.into(), None);
+        RawPeer::new(&self.world, socket)
+    }
+
+    /// A scripted client that connects from `source`, which the server may get to see.
+    #[must_use]
+    pub fn connect_from(&self, address: impl Into<Address>, source: SocketAddr) -> RawPeer {
+        let socket = self.world.borrow_mut().connect(address.into(), Some(source));
         RawPeer::new(&self.world, socket)
     }
 

@@ -31,8 +31,8 @@ pub(super) enum Read {
 pub(super) struct Socket {
     /// The other end.
     pub(super) other: SocketId,
-    /// The address that the other end has.
-    pub(super) remote: SocketAddr,
+    /// The address that the other end has, where this end accepted it.
+    pub(super) remote: Option<SocketAddr>,
     /// Bytes under way or unread that this end can hold, kernel buffers of both ends.
     pub(super) capacity_bytes: usize,
     segments: VecDeque<Segment>,
@@ -51,7 +51,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(other: SocketId, remote: SocketAddr, capacity_bytes: usize) -> Self {
+    pub(super) fn new(other: SocketId, remote: Option<SocketAddr>, capacity_bytes: usize) -> Self {
         Self {
             other,
             remote,

@@ -14,7 +14,7 @@ use crate::slot::Slot;
 use super::kernel::{KernelId, Tenant};
 use super::lender::Lender;
 use super::socket::Read;
-use super::world::{Attempt, World};
+use super::world::{Attempt, ListenerId, World};
 
 /// One turn being taken.
 struct Turn<'t> {
@@ -105,14 +105,15 @@ impl World {
         while !turn.is_full()
             && self.kernels[turn.id].accept_at_ns <= self.now_ns
             && self.kernels[turn.id].may_accept(self)
-            && let Some(listener) = self.kernels[turn.id].listener
         {
-            if self.listeners[listener].queue.is_empty() {
-                self.unbind(listener);
+            let Some((number, listener)) = self.choose_queue(turn.id) else {
+                for listener in self.kernels[turn.id].listeners.clone() {
+                    self.unbind(listener);
+                }
                 turn.completions.push(Completion::AcceptEnded);
                 self.log.note(self.now_ns, "accept ended", turn.id as u64, 0);
                 return;
-            }
+            };
             if self.fault(self.options.faults.accept_refusals) {
                 let pause_ns = 10_000_000 + self.random.below(90_000_000);
                 self.kernels[turn.id].figures.accept_backoffs += 1;
@@ -123,13 +124,25 @@ impl World {
             let remote = self.socket(socket).remote;
             let kernel = &mut self.kernels[turn.id];
             let slot = kernel.settle_in(Tenant::new(socket, false));
-            let peer = kernel.options.reports_peer.then_some(remote);
-            turn.completions.push(Completion::Accepted { slot, peer });
+            let peer = remote.filter(|_| kernel.options.reports_peer);
+            turn.completions.push(Completion::Accepted { slot, listener: number, peer });
             self.log.note(self.now_ns, "accepted", socket.0 as u64, slot.to_bits());
             if self.fault(self.options.faults.rearms) {
                 self.kernels[turn.id].figures.rearms += 1;
                 self.kernels[turn.id].accept_at_ns = self.now_ns + self.delay_ns();
             }
+        }
+    }
+
+    /// A listener of this driver whose queue has somebody, and its number.
+    fn choose_queue(&mut self, id: KernelId) -> Option<(u16, ListenerId)> {
+        let listeners = (0_u16..).zip(self.kernels[id].listeners.iter().copied());
+        let waiting: Vec<(u16, ListenerId)> =
+            listeners.filter(|&(_, listener)| !self.listeners[listener].queue.is_empty()).collect();
+        match waiting.len() {
+            0 => None,
+            1 => Some(waiting[0]),
+            count => Some(waiting[self.random.index(count)]),
         }
     }
 

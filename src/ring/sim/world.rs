@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use crate::address::Address;
 use crate::driver::Errno;
 
 use super::SimOptions;
@@ -36,7 +37,9 @@ pub(super) enum Attempt {
 #[derive(Debug)]
 struct Syn {
     socket: SocketId,
-    address: SocketAddr,
+    address: Address,
+    /// Where it comes from, if the test says so.
+    source: Option<SocketAddr>,
     at_ns: u64,
 }
 
@@ -54,7 +57,7 @@ pub(super) struct World {
     pub(super) peers: Vec<Peer>,
     pub(super) alarms: BTreeSet<u64>,
     pub(super) log: Log,
-    ports: BTreeMap<SocketAddr, Vec<ListenerId>>,
+    ports: BTreeMap<Address, Vec<ListenerId>>,
     syns: Vec<Syn>,
     source_port: u16,
 }
@@ -111,7 +114,7 @@ impl World {
         &mut self.sockets[id.0]
     }
 
-    pub(super) fn bind(&mut self, address: SocketAddr) -> ListenerId {
+    pub(super) fn bind(&mut self, address: Address) -> ListenerId {
         let id = self.listeners.len();
         let queue = VecDeque::new();
         self.listeners.push(Listening { queue, joined: true, closed: false });
@@ -120,14 +123,14 @@ impl World {
     }
 
     /// Begins a connection to `address`.
-    pub(super) fn connect(&mut self, address: SocketAddr) -> SocketId {
+    pub(super) fn connect(&mut self, address: Address, source: Option<SocketAddr>) -> SocketId {
         let id = SocketId(self.sockets.len());
         let capacity = self.capacity_bytes();
         // Its other end is made when the attempt arrives; until then it is its own.
-        self.sockets.push(Socket::new(id, address, capacity));
+        self.sockets.push(Socket::new(id, None, capacity));
         self.attempts.insert(id.0, Attempt::Underway);
         let at_ns = self.later_ns();
-        self.syns.push(Syn { socket: id, address, at_ns });
+        self.syns.push(Syn { socket: id, address, source, at_ns });
         self.log.note(self.now_ns, "connect", id.0 as u64, 0);
         id
     }
@@ -185,17 +188,23 @@ impl World {
             self.syns.push(syn);
             return;
         }
-        let accepted = self.pair(syn.socket);
+        let accepted = self.pair(&syn);
         self.listeners[listener].queue.push_back(accepted);
         self.attempts.insert(syn.socket.0, Attempt::Over { at_ns, result: Ok(()) });
         self.log.note(self.now_ns, "queued", syn.socket.0 as u64, listener as u64);
     }
 
     /// Makes the accepting end of a connection.
-    fn pair(&mut self, connecting: SocketId) -> SocketId {
+    fn pair(&mut self, syn: &Syn) -> SocketId {
+        let connecting = syn.socket;
         let id = SocketId(self.sockets.len());
         self.source_port = self.source_port.checked_add(1).unwrap_or(1024);
-        let source = SocketAddr::from(([127, 0, 0, 1], self.source_port));
+        let mut source = syn.source.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        if source.port() == 0 {
+            source.set_port(self.source_port);
+        }
+        // Who comes by a file has no address.
+        let source = syn.address.tcp().map(|_| source);
         let capacity = self.capacity_bytes();
         let mut accepted = Socket::new(connecting, source, capacity);
         accepted.reset_forgets = self.random.below(2) == 0;

@@ -123,7 +123,7 @@ fn uring_connects_beyond_the_limit() {
     let mut connected = 0;
     let mut completions = Vec::new();
     for round in 0..CONNECTIONS {
-        driver.connect(address, None).unwrap();
+        driver.connect(&address.into(), None).unwrap();
         while connected <= round {
             driver.turn(u64::MAX, &mut completions).unwrap();
             for completion in completions.drain(..) {

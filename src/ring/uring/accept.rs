@@ -1,67 +1,53 @@
 //! Accepting: multishot while there is ample room, one at a time near the end of it, and when
-//! permits are scarce only what is known to be queued.
+//! room or permits are scarce only what is known to be queued.
 //!
-//! Invariant: accepts under way never exceed the room ([`crate::gate`]), because the kernel drops
-//! a client that it accepted and finds no table entry for.
-
-use std::os::fd::{AsFd, AsRawFd};
+//! Invariant: accepts under way on all listeners together never exceed the room
+//! ([`crate::gate`]), because the kernel drops a client that it accepted and finds no table entry
+//! for.
 
 use io_uring::opcode;
-use io_uring::types::{CancelBuilder, DestinationSlot, Fd};
+use io_uring::types::{CancelBuilder, DestinationSlot};
 
 use super::Uring;
 use super::completion::Done;
+use super::door::Door;
 use super::entry::Is;
-use super::token::{Kind, Token};
+use super::token::Kind;
 use crate::driver::{Accepting, Completion, Errno};
 use crate::gate::{self, Plan};
 use crate::listener::Listener;
 use crate::slot::Slot;
 
-const MANY: Token = Token::plain(Kind::AcceptMany);
-const ONE: Token = Token::plain(Kind::AcceptOne);
-const WATCH: Token = Token::plain(Kind::Watch);
-
 /// Queued clients accepted before the others get their turn.
 const ACCEPTS_MAX: u32 = 256;
 
-/// The listener and the accepts under way on it.
+/// The listeners, in the order in which they were given.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    listener: Option<Listener>,
-    /// A listener was taken at some time: the kernel chooses the slots.
-    has_listened: bool,
+    doors: Vec<Door>,
     wanted: Accepting,
-    /// A multishot accept is under way.
-    has_many: bool,
-    /// Single accepts under way.
-    ones: u32,
-    /// The queue is being watched, which takes no permit.
-    is_watching: bool,
-    pub(super) is_cancelling: bool,
-    ignores_newcomers: bool,
+    has_ended: bool,
     is_member: bool,
+    /// Whose queue is looked at first.
+    first: usize,
 }
 
 impl Default for Acceptor {
     fn default() -> Self {
         Self {
-            listener: None,
-            has_listened: false,
+            doors: Vec::new(),
             wanted: Accepting::Paused,
-            has_many: false,
-            ones: 0,
-            is_watching: false,
-            is_cancelling: false,
-            ignores_newcomers: false,
+            has_ended: false,
             is_member: true,
+            first: 0,
         }
     }
 }
 
 impl Acceptor {
+    /// Whether a listener was taken at some time: the kernel chooses the slots.
     pub(super) fn has_listened(&self) -> bool {
-        self.has_listened
+        !self.doors.is_empty()
     }
 
     /// Notes what is wanted; the end is final.
@@ -71,48 +57,60 @@ impl Acceptor {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        !self.has_many && self.ones == 0 && !self.is_watching
+    fn ones(&self) -> u32 {
+        self.doors.iter().map(|door| door.ones).sum()
     }
 
-    fn queue_len(&self) -> u32 {
-        self.listener.as_ref().map_or(0, Listener::queue_len)
+    fn any(&self, is: impl Fn(&Door) -> bool) -> bool {
+        self.doors.iter().any(is)
     }
 
     fn set_member(&mut self, is_member: bool) {
-        if self.is_member != is_member
-            && let Some(listener) = &mut self.listener
-        {
+        if self.is_member != is_member {
             self.is_member = is_member;
-            listener.set_open(is_member);
+            self.doors.iter_mut().for_each(|door| door.set_member(is_member));
         }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.doors.len()).unwrap_or(u32::MAX)
     }
 }
 
 impl Uring {
-    pub(super) fn start_listening(&mut self, mut listener: Listener) -> Result<(), Errno> {
-        if self.acceptor.has_listened || self.gate.used() > 0 {
+    pub(super) fn start_listening(&mut self, listener: Listener) -> Result<(), Errno> {
+        if self.acceptor.has_ended || self.gate.used() > 0 {
             return Err(Errno(libc::EINVAL));
         }
-        if let Some(backlog_max) = self.gate.backlog_max() {
-            listener.limit_backlog(backlog_max)?;
+        let number = u16::try_from(self.acceptor.doors.len()).map_err(|_| Errno(libc::EMFILE))?;
+        self.acceptor.doors.push(Door::new(number, listener));
+        if let Some(backlog_max) = self.gate.backlog_max(self.acceptor.count()) {
+            let listeners =
+                self.acceptor.doors.iter_mut().filter_map(|door| door.listener.as_mut());
+            for listener in listeners {
+                listener.limit_backlog(backlog_max)?;
+            }
         }
-        self.acceptor.has_listened = true;
-        self.acceptor.listener = Some(listener);
         Ok(())
     }
 
     /// Starts or ends accepts as the room allows, at the beginning of every turn.
-    pub(super) fn serve_listener(&mut self, completions: &mut Vec<Completion>) {
-        if self.acceptor.listener.is_none() {
+    pub(super) fn serve_listeners(&mut self, completions: &mut Vec<Completion>) {
+        if self.acceptor.has_ended || self.acceptor.doors.is_empty() {
             return;
         }
         match self.acceptor.wanted {
             Accepting::On => self.accept_as_planned(),
             Accepting::Paused => self.withdraw(),
             Accepting::Ended => {
-                if self.answer_the_queue() {
-                    self.acceptor.listener = None;
+                self.acceptor.set_member(false);
+                for index in self.in_turn() {
+                    if self.answer_the_queue(index) {
+                        self.acceptor.doors[index].listener = None;
+                    }
+                }
+                if !self.acceptor.any(Door::is_open) {
+                    self.acceptor.has_ended = true;
                     self.gate.hold(0);
                     completions.push(Completion::AcceptEnded);
                 }
@@ -120,150 +118,231 @@ impl Uring {
         }
     }
 
+    /// The doors' places, beginning with another one each time: when room is scarce, none may
+    /// always be the last.
+    fn in_turn(&mut self) -> impl Iterator<Item = usize> + use<> {
+        let (count, first) = (self.acceptor.doors.len(), self.acceptor.first);
+        self.acceptor.first = (first + 1) % count.max(1);
+        (first..count).chain(0..first)
+    }
+
     fn accept_as_planned(&mut self) {
-        let bound = if self.acceptor.has_many { self.gate.reserve() } else { 0 };
-        let plan = self.gate.plan(bound + self.acceptor.ones);
+        let has_many = self.acceptor.any(|door| door.has_many);
+        let bound = if has_many { self.gate.reserve() } else { 0 };
+        let doors = self.acceptor.count();
+        let plan = self.gate.plan(bound + self.acceptor.ones(), doors);
         let is_member = self.gate.wants_newcomers(self.acceptor.is_member);
         self.acceptor.set_member(is_member);
-        if self.acceptor.is_cancelling || self.gate.retry_at_ns(self.now_ns).is_some() {
+        if self.heed_stirs() || self.gate.retry_at_ns(self.now_ns).is_some() {
             return;
         }
         match plan {
-            Plan::Many if self.acceptor.has_many => {}
-            Plan::Many => self.accept_many(),
-            Plan::Singles(_) | Plan::Ask if self.acceptor.has_many => self.cancel_accepts(),
-            Plan::Singles(count) => {
-                while self.acceptor.ones < count {
-                    self.accept_one();
+            Plan::Many => {
+                for index in 0..self.acceptor.doors.len() {
+                    self.accept_many(index);
                 }
             }
-            Plan::Ask if self.acceptor.ones > 0 => self.cancel_accepts(),
-            // What is watched was empty; who waits for permits will be rung.
-            Plan::Ask
-                if self.acceptor.is_watching || self.gate.is_waiting() || !self.gate.has_slot() => {
+            Plan::Singles(_) if has_many => self.cancel_accepts_of(|door| door.has_many),
+            Plan::Singles(count) => {
+                for index in 0..self.acceptor.doors.len() {
+                    self.accept_up_to(index, count / doors);
+                }
             }
-            Plan::Ask => match self.acceptor.queue_len() {
-                0 => self.watch_queue(),
-                queue_len => self.accept_queued(queue_len),
-            },
+            Plan::Ask if has_many || self.acceptor.ones() > 0 => {
+                self.cancel_accepts_of(Door::is_accepting);
+            }
+            Plan::Ask if !self.gate.has_slot() => self.leave_to_others(),
+            // Who waits for permits will be rung.
+            Plan::Ask if self.gate.is_waiting() => {}
+            Plan::Ask => {
+                for index in self.in_turn() {
+                    self.look_at_queue(index);
+                }
+            }
+        }
+    }
+
+    /// Lets the accepts of a queue that others have left end, so that new ones look at it; says
+    /// whether any accepts are being ended.
+    fn heed_stirs(&mut self) -> bool {
+        for index in 0..self.acceptor.doors.len() {
+            let door = &mut self.acceptor.doors[index];
+            if door.is_stirred() && !door.is_idle() {
+                self.cancel_accepts(index);
+            }
+        }
+        self.acceptor.any(|door| door.is_cancelling)
+    }
+
+    /// This worker's table is full: whoever is in a shared queue is for the others.
+    fn leave_to_others(&mut self) {
+        let mut is_stirred = false;
+        for door in &mut self.acceptor.doors {
+            is_stirred |= door.leave();
+        }
+        if is_stirred {
+            self.bells.ring_each(!(1 << (self.worker % 64)));
+        }
+    }
+
+    fn look_at_queue(&mut self, index: usize) {
+        let door = &mut self.acceptor.doors[index];
+        door.has_left = false;
+        // What is watched was empty.
+        if door.is_watching {
+            return;
+        }
+        match door.queue_len() {
+            0 => self.watch_queue(index),
+            queue_len => self.accept_queued(index, queue_len),
         }
     }
 
     /// Accepts of `queue_len` clients that wait as many as there is room for.
-    fn accept_queued(&mut self, queue_len: u32) {
-        let room = self.gate.claim(queue_len.min(ACCEPTS_MAX));
-        for _ in 0..room {
-            self.accept_one();
+    fn accept_queued(&mut self, index: usize, queue_len: u32) {
+        let under_way = self.acceptor.ones();
+        let room = self.gate.claim(under_way + queue_len.min(ACCEPTS_MAX));
+        for _ in 0..room.saturating_sub(under_way) {
+            self.accept_one(index);
         }
     }
 
     /// Watches for clients without keeping permits for them.
-    fn watch_queue(&mut self) {
-        let Some(listener) = &self.acceptor.listener else { return };
-        let fd = Fd(listener.as_fd().as_raw_fd());
+    fn watch_queue(&mut self, index: usize) {
+        let door = &mut self.acceptor.doors[index];
+        let Some(fd) = door.fd() else { return };
         let events = u32::from(libc::POLLIN.cast_unsigned());
         let entry = opcode::PollAdd::new(fd, events).build();
-        self.acceptor.is_watching = true;
+        door.is_watching = true;
+        let token = door.token(Kind::Watch);
         // SAFETY: the operation points at no memory.
-        unsafe { self.start(entry, WATCH) }
+        unsafe { self.start(entry, token) }
     }
 
-    pub(super) fn watched(&mut self) {
+    pub(super) fn watched(&mut self, done: Done) {
         self.under_way -= 1;
-        self.acceptor.is_watching = false;
-        if self.acceptor.is_idle() {
-            self.acceptor.is_cancelling = false;
+        if let Some(door) = self.acceptor.doors.get_mut(done.token.slot().index()) {
+            door.is_watching = false;
+            door.settle();
         }
     }
 
     /// Leaves the port's group and ends all accepts.
     fn withdraw(&mut self) {
         self.acceptor.set_member(false);
-        if self.acceptor.is_idle() {
-            self.gate.hold(0);
+        if self.acceptor.any(|door| !door.is_idle()) {
+            self.cancel_accepts_of(|door| !door.is_idle());
         } else {
-            self.cancel_accepts();
+            self.gate.hold(0);
+            self.leave_to_others();
         }
     }
 
     /// Accepts what is queued as far as there is room; says whether all of it is answered.
-    fn answer_the_queue(&mut self) -> bool {
-        if !self.acceptor.ignores_newcomers {
-            self.acceptor.ignores_newcomers = true;
-            if let Some(listener) = &self.acceptor.listener {
-                // If the kernel refuses, whoever comes after the last look is turned away.
-                let _ = listener.ignore_newcomers();
-            }
+    fn answer_the_queue(&mut self, index: usize) -> bool {
+        let door = &mut self.acceptor.doors[index];
+        if !door.is_open() {
+            return true;
         }
-        self.acceptor.set_member(false);
-        let queue_len = self.acceptor.queue_len();
-        let is_idling = self.acceptor.has_many
-            || self.acceptor.is_watching
-            || (self.acceptor.ones > 0 && queue_len == 0);
-        if is_idling {
-            self.cancel_accepts();
+        door.ignore_newcomers();
+        let queue_len = door.queue_len();
+        if door.has_many || door.is_watching || (door.ones > 0 && queue_len == 0) {
+            self.cancel_accepts(index);
         }
-        if !self.acceptor.is_idle() {
+        if !self.acceptor.doors[index].is_idle() {
             return false;
         }
-        if self.gate.retry_at_ns(self.now_ns).is_none() {
-            self.accept_queued(queue_len);
+        if queue_len > 0 && self.gate.retry_at_ns(self.now_ns).is_none() {
+            self.accept_queued(index, queue_len);
         }
         queue_len == 0
     }
 
-    fn accept_many(&mut self) {
-        let Some(listener) = &self.acceptor.listener else { return };
-        let fd = Fd(listener.as_fd().as_raw_fd());
+    fn accept_many(&mut self, index: usize) {
+        let door = &mut self.acceptor.doors[index];
+        door.has_left = false;
+        if door.is_shared() {
+            return self.accept_up_to(index, 1);
+        }
+        let Some(fd) = door.fd().filter(|_| !door.has_many) else { return };
         let entry = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
-        self.acceptor.has_many = true;
+        door.has_many = true;
+        let token = door.token(Kind::AcceptMany);
         // SAFETY: the operation points at no memory, as no address is asked for.
-        unsafe { self.start(entry, MANY) }
+        unsafe { self.start(entry, token) }
     }
 
-    fn accept_one(&mut self) {
-        let Some(listener) = &self.acceptor.listener else { return };
-        let fd = Fd(listener.as_fd().as_raw_fd());
+    /// Brings the single accepts under way to `count`; of a shared queue to one, or those who
+    /// came first would take all.
+    fn accept_up_to(&mut self, index: usize, count: u32) {
+        let door = &mut self.acceptor.doors[index];
+        door.has_left = false;
+        let count = if door.is_shared() { count.min(1) } else { count };
+        for _ in door.ones..count {
+            self.accept_one(index);
+        }
+    }
+
+    fn accept_one(&mut self, index: usize) {
+        let door = &mut self.acceptor.doors[index];
+        let Some(fd) = door.fd() else { return };
         let entry = opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
             .file_index(Some(DestinationSlot::auto_target()))
             .build();
-        self.acceptor.ones += 1;
+        door.ones += 1;
+        let token = door.token(Kind::AcceptOne);
         // SAFETY: null pointers tell the kernel that no address is asked for.
-        unsafe { self.start(entry, ONE) }
+        unsafe { self.start(entry, token) }
     }
 
-    fn cancel_accepts(&mut self) {
-        if self.acceptor.is_cancelling {
+    fn cancel_accepts_of(&mut self, which: impl Fn(&Door) -> bool) {
+        for index in 0..self.acceptor.doors.len() {
+            if which(&self.acceptor.doors[index]) {
+                self.cancel_accepts(index);
+            }
+        }
+    }
+
+    fn cancel_accepts(&mut self, index: usize) {
+        let door = &mut self.acceptor.doors[index];
+        if std::mem::replace(&mut door.is_cancelling, true) {
             return;
         }
-        self.acceptor.is_cancelling = true;
         let kinds = [
-            (self.acceptor.has_many, MANY),
-            (self.acceptor.ones > 0, ONE),
-            (self.acceptor.is_watching, WATCH),
+            (door.has_many, door.token(Kind::AcceptMany)),
+            (door.ones > 0, door.token(Kind::AcceptOne)),
+            (door.is_watching, door.token(Kind::Watch)),
         ];
+        let name = door.token(Kind::CancelAccepts);
         for (_, token) in kinds.into_iter().filter(|(is_under_way, _)| *is_under_way) {
             let all = CancelBuilder::user_data(token.bits()).all();
-            let entry = opcode::AsyncCancel2::new(all).build();
-            self.tell(entry, Token::plain(Kind::CancelAccepts));
+            self.tell(opcode::AsyncCancel2::new(all).build(), name);
+        }
+    }
+
+    /// A cancel did not find what it was for.
+    pub(super) fn cancel_accepts_missed(&mut self, done: Done) {
+        if let Some(door) = self.acceptor.doors.get_mut(done.token.slot().index()) {
+            door.is_cancelling = false;
         }
     }
 
     pub(super) fn accepted(&mut self, done: Done, completions: &mut Vec<Completion>) {
+        let index = done.token.slot().index();
+        let Some(door) = self.acceptor.doors.get_mut(index) else { return };
         if !done.more {
             self.under_way -= 1;
             if done.token.kind() == Kind::AcceptOne {
-                self.acceptor.ones -= 1;
+                door.ones -= 1;
             } else {
-                self.acceptor.has_many = false;
-                self.figures.rearms += u64::from(!self.acceptor.is_cancelling);
+                door.has_many = false;
+                self.figures.rearms += u64::from(!door.is_cancelling);
             }
-            if self.acceptor.is_idle() {
-                self.acceptor.is_cancelling = false;
-            }
+            door.settle();
         }
+        let number = door.number;
         match done.result {
-            Ok(index) => self.admit(index, completions),
+            Ok(index) => self.admit(index, number, completions),
             Err(errno) if gate::is_passing(errno.0) => {}
             Err(_) => {
                 self.gate.back_off(self.now_ns);
@@ -272,7 +351,7 @@ impl Uring {
         }
     }
 
-    fn admit(&mut self, index: u32, completions: &mut Vec<Completion>) {
+    fn admit(&mut self, index: u32, listener: u16, completions: &mut Vec<Completion>) {
         let Some(entry) = self.entries.get_mut(index as usize) else { return };
         if entry.is(Is::CloseSent) {
             // The kernel gave the index away before its news of the close reached us.
@@ -283,6 +362,6 @@ impl Uring {
         entry.open();
         let slot = Slot::new(index, entry.generation);
         self.gate.admit();
-        completions.push(Completion::Accepted { slot, peer: None });
+        completions.push(Completion::Accepted { slot, listener, peer: None });
     }
 }

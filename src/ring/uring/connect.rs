@@ -3,8 +3,8 @@
 //! Invariant: a socket is a descriptor of the process only during the call, so that the
 //! process's limit bounds each table and not their sum.
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 
 use io_uring::opcode;
 use io_uring::types::Fixed;
@@ -13,6 +13,7 @@ use super::Uring;
 use super::completion::Done;
 use super::entry::Is;
 use super::token::{Kind, Token};
+use crate::address::Address;
 use crate::driver::{Completion, Errno};
 use crate::slot::Slot;
 use crate::sys::{self, RawAddress};
@@ -50,9 +51,10 @@ impl Connector {
 impl Uring {
     pub(super) fn start_connect(
         &mut self,
-        address: SocketAddr,
+        address: &Address,
         source: Option<IpAddr>,
     ) -> Result<Slot, Errno> {
+        let (raw, len) = RawAddress::new(address)?;
         if self.acceptor.has_listened() {
             return Err(Errno(libc::EINVAL));
         }
@@ -70,7 +72,6 @@ impl Uring {
         entry.set(Is::Connecting);
         entry.held = 1;
         let slot = Slot::new(index, entry.generation);
-        let (raw, len) = RawAddress::new(address);
         self.connector.addresses.push(raw);
         let raw = self.connector.addresses.last().expect("just pushed").as_ptr();
         let operation = opcode::Connect::new(Fixed(index), raw, len).build();
@@ -96,15 +97,11 @@ impl Uring {
     /// Makes a socket and puts it into the table.
     fn place_socket(
         &self,
-        address: SocketAddr,
+        address: &Address,
         source: Option<IpAddr>,
         index: u32,
     ) -> Result<(), Errno> {
-        let socket = sys::tcp_socket(address, 0)?;
-        sys::turn_on(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        if let Some(source) = source {
-            sys::bind_source(socket.as_fd(), source)?;
-        }
+        let socket = sys::client_socket(address, source, 0)?;
         self.ring.submitter().register_files_update(index, &[socket.as_raw_fd()])?;
         Ok(())
     }

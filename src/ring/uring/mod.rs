@@ -11,6 +11,7 @@ mod buffers;
 mod close;
 mod completion;
 mod connect;
+mod door;
 mod entry;
 mod probe;
 mod receive;
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use self::entry::{ENTRY_BYTES, Entry, Is, Queue};
 use self::send::Sends;
 use self::setup::{Ring, Wait};
 use self::token::{Kind, Token};
+use crate::address::Address;
 use crate::batch::Batch;
 use crate::bells::Bells;
 use crate::doorbell::Doorbell;
@@ -262,12 +264,12 @@ impl Uring {
             Kind::Receive => self.received(done, completions),
             Kind::Send => self.sent(done, completions),
             Kind::AcceptMany | Kind::AcceptOne => self.accepted(done, completions),
-            Kind::Watch => self.watched(),
+            Kind::Watch => self.watched(done),
             Kind::Connect => self.connected(done, completions),
             Kind::Shutdown => self.is_shut_down(done),
             Kind::Close => self.is_closed(done, completions),
             Kind::Cancel => self.cancel_missed(done),
-            Kind::CancelAccepts => self.acceptor.is_cancelling = false,
+            Kind::CancelAccepts => self.cancel_accepts_missed(done),
             Kind::Eventfd => self.eventfd_rang(done),
             Kind::Rung => self.is_woken = true,
             // The other ring is gone or full; its worker's eventfd always works.
@@ -345,7 +347,7 @@ impl Driver for Uring {
         self.acceptor.want(accepting);
     }
 
-    fn connect(&mut self, address: SocketAddr, source: Option<IpAddr>) -> Result<Slot, Errno> {
+    fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno> {
         self.start_connect(address, source)
     }
 
@@ -391,7 +393,7 @@ impl Driver for Uring {
         completions.append(&mut self.ready);
         self.buffers.take_back();
         self.arm_waiting();
-        self.serve_listener(completions);
+        self.serve_listeners(completions);
         let retry_at_ns = self.gate.retry_at_ns(self.now_ns).unwrap_or(u64::MAX);
         let until_ns = deadline_ns.min(retry_at_ns);
         let wait =

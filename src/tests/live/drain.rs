@@ -7,7 +7,7 @@ use ringwire_protocol::ws::Opcode;
 use crate::client::{Client, get, post};
 use crate::harness::{Engine, flags};
 use crate::peers::{EventStream, Said, WebSocket, close_payload};
-use crate::process::{Process, ringwire};
+use crate::process::{Process, refusal, ringwire};
 
 on_both_engines!(
     sigterm_tells_everybody_and_ends_with_0,
@@ -118,16 +118,6 @@ fn the_drain_timeout_ends_those_who_stay(engine: Engine) {
     assert_eq!(socket.hear_or_end(), None);
     drop(socket);
     assert_eq!(process.exit().code(), Some(0));
-}
-
-/// What the program says when it ends with 78: one line, with the cure behind a semicolon.
-fn refusal(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(78), &b""[..]), "{line}");
-    assert_eq!(line.lines().count(), 1, "{line}");
-    assert!(line.starts_with("ringwire: ") && line.contains("; "), "{line}");
-    line
 }
 
 fn too_few_descriptors_end_with_78_and_the_cure(engine: Engine) {

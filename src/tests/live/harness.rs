@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringwire::app::Surface;
 use ringwire::cli::config_of;
+use ringwire::config::Listen;
 use ringwire::log::Logger;
 use ringwire::metrics::{State, Transport, WorkerMetrics};
 use ringwire::server::Server;
@@ -74,7 +75,9 @@ pub(crate) fn flags(engine: Engine, workers: usize, given: &[&str]) -> Vec<Strin
 /// A server on its own threads.
 pub(crate) struct Running {
     server: Option<Server>,
+    /// The first of them, which is TCP.
     pub(crate) address: SocketAddr,
+    pub(crate) listeners: Vec<Listen>,
     metrics: Vec<Arc<WorkerMetrics>>,
 }
 
@@ -86,8 +89,9 @@ impl Running {
         let subprotocols = config.subprotocols.clone();
         let surface = move |_| Surface::new(subprotocols.clone());
         let server = Server::start(&config, &Logger::silent(), surface).unwrap();
-        let (address, metrics) = (server.address(), server.metrics().to_vec());
-        Self { server: Some(server), address, metrics }
+        let address = server.listeners()[0].address.tcp().unwrap();
+        let (listeners, metrics) = (server.listeners().to_vec(), server.metrics().to_vec());
+        Self { server: Some(server), address, listeners, metrics }
     }
 
     /// The sum over the workers.

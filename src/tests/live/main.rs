@@ -38,6 +38,7 @@ mod client;
 mod drain;
 mod harness;
 mod http;
+mod listeners;
 mod metrics;
 mod origin;
 mod peers;

@@ -24,6 +24,16 @@ pub(crate) fn ringwire(flags: &[String]) -> Command {
     command
 }
 
+/// What the program says when it ends with 78: one line, with the cure behind a semicolon.
+pub(crate) fn refusal(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(78), &b""[..]), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.starts_with("ringwire: ") && line.contains("; "), "{line}");
+    line
+}
+
 /// What the program says on one of its pipes, line by line, and the end of it.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
@@ -41,7 +51,10 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 /// A started server.
 pub(crate) struct Process {
     child: Child,
+    /// The first address, which is TCP.
     pub(crate) address: SocketAddr,
+    /// All of them, as the program says them.
+    pub(crate) listening: Vec<String>,
     pub(crate) admin: SocketAddr,
     /// The first line on stderr.
     pub(crate) first: String,
@@ -54,11 +67,19 @@ impl Process {
         let mut child = ringwire(&flags(engine, workers, &given)).spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
-        let Ok(line) = stdout.recv_timeout(LIMIT) else {
-            let killed = child.kill();
-            panic!("no line on stdout ({killed:?}); stderr: {:?}", stderr.iter().take(5));
+        let addresses = |flags: &[&str]| -> usize {
+            let listen = flags.windows(2).filter(|pair| pair[0] == "--listen");
+            1 + listen.map(|pair| pair[1].split(',').count()).sum::<usize>()
         };
-        let address = line.strip_prefix("listening on ").unwrap().parse().unwrap();
+        let mut listening = Vec::new();
+        while listening.len() < addresses(&given) {
+            let Ok(line) = stdout.recv_timeout(LIMIT) else {
+                let killed = child.kill();
+                panic!("no line on stdout ({killed:?}); stderr: {:?}", stderr.iter().take(5));
+            };
+            listening.push(line.strip_prefix("listening on ").unwrap().to_owned());
+        }
+        let address = listening[0].parse().unwrap();
         let first = stderr.recv_timeout(LIMIT).unwrap();
         let admin = loop {
             let line = stderr.recv_timeout(LIMIT).unwrap();
@@ -66,7 +87,7 @@ impl Process {
                 break address.parse().unwrap();
             }
         };
-        Self { child, address, admin, first, stderr }
+        Self { child, address, listening, admin, first, stderr }
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -17,6 +17,10 @@ const SLEEPS_ALLOWED: &[(&str, &str)] = &[
     ("examples/decide.rs", "stands for the slow question that another thread asks"),
     ("src/admin.rs", "the admin listener's own thread, when accepting fails"),
     ("src/log.rs", "keeps a wait its length once nobody is left to wait for"),
+    (
+        "src/ring/socket_file.rs",
+        "a killed server's socket answers for a moment, and no event tells",
+    ),
 ];
 
 /// Places in the rooms below that print, and why they may.

@@ -45,7 +45,7 @@ struct Script {
 impl Script {
     fn new(sim: &Sim, answer: Answer) -> Self {
         let mut driver = sim.driver(DriverOptions::default());
-        driver.listen(sim.listener(SERVER.parse().unwrap())).unwrap();
+        driver.listen(sim.listener(SERVER.parse::<std::net::SocketAddr>().unwrap())).unwrap();
         driver.accept(Accepting::On);
         Self { driver, answer, seen: BTreeMap::new() }
     }

@@ -47,7 +47,7 @@ struct EchoServer {
 impl EchoServer {
     fn new(sim: &Sim) -> Self {
         let mut driver = sim.driver(DriverOptions::default());
-        let listener = sim.listener(SERVER.parse().unwrap());
+        let listener = sim.listener(SERVER.parse::<std::net::SocketAddr>().unwrap());
         driver.listen(listener).unwrap();
         driver.accept(Accepting::On);
         Self { driver, peers: HashMap::new() }

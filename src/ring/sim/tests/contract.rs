@@ -1,5 +1,7 @@
 //! Mistakes of a worker that a real kernel punishes silently: here they panic, or do nothing.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use crate::sim::{DriverOptions, Sim, SimDriver, SimOptions};
@@ -9,8 +11,8 @@ use crate::{Accepting, Batch, Completion, Driver, Shutdown, Slot};
 fn connected() -> (Sim, SimDriver, Slot) {
     let sim = Sim::new(0, SimOptions { socket_bytes: 10, ..SimOptions::default() });
     let mut driver = sim.driver(DriverOptions::default());
-    let listener = sim.listener("10.0.0.1:80".parse().unwrap());
-    let peer = sim.connect(listener.address());
+    let listener = sim.listener("10.0.0.1:80".parse::<SocketAddr>().unwrap());
+    let peer = sim.connect(listener.address().clone());
     peer.stop_reading();
     driver.listen(listener).unwrap();
     driver.accept(Accepting::On);
@@ -107,7 +109,7 @@ fn calls_for_a_slot_that_was_closed_do_nothing() {
         assert!(completions.iter().all(|done| matches!(done, Completion::Closed { .. })));
     }
     assert_eq!(driver.slots_live(), 0);
-    let other = sim.connect("10.0.0.1:80".parse().unwrap());
+    let other = sim.connect("10.0.0.1:80".parse::<SocketAddr>().unwrap());
     let mut completions = Vec::new();
     while completions.is_empty() {
         sim.advance(1_000_000);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
@@ -141,12 +142,12 @@ fn exchange(seed: u64, faults: Faults) -> (u64, Figures, Vec<Link>) {
     let options = |process| DriverOptions { process, slots_max: 120, ..DriverOptions::default() };
     let mut server = Party::new(sim.driver(options(0)), true);
     let mut client = Party::new(sim.driver(options(1)), false);
-    let listener = sim.listener("10.0.0.1:80".parse().unwrap());
-    let address = listener.address();
+    let listener = sim.listener("10.0.0.1:80".parse::<SocketAddr>().unwrap());
+    let address = listener.address().clone();
     server.driver.listen(listener).unwrap();
     server.driver.accept(Accepting::On);
     for name in 0..u64::from(CONNECTIONS) {
-        let slot = client.driver.connect(address, None).unwrap();
+        let slot = client.driver.connect(&address, None).unwrap();
         let expected_bytes = message(name).len();
         client.links.insert(slot, Link { name, expected_bytes, ..Link::default() });
     }
@@ -225,8 +226,8 @@ fn a_waiting_send_takes_any_size_as_the_reader_makes_room() {
         let options = SimOptions { faults: Faults::lossless(), ..SimOptions::default() };
         let sim = Sim::new(seed, SimOptions { socket_bytes: 1000, ..options });
         let mut driver = sim.driver(DriverOptions::default());
-        let listener = sim.listener("10.0.0.1:80".parse().unwrap());
-        let peer = sim.connect(listener.address());
+        let listener = sim.listener("10.0.0.1:80".parse::<SocketAddr>().unwrap());
+        let peer = sim.connect(listener.address().clone());
         driver.listen(listener).unwrap();
         driver.accept(Accepting::On);
         let message = Bytes::from((0..20_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>());

@@ -1,11 +1,13 @@
 //! Ports, closing, resets, bells and time.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use crate::sim::{DriverOptions, Faults, RawPeer, Sim, SimDriver, SimOptions, Stuck};
-use crate::{Accepting, Completion, Driver, Errno, Shutdown, Slot};
+use crate::{Accepting, Address, Completion, Driver, Errno, Shutdown, Slot};
 
 const ADDRESS: &str = "10.0.0.1:80";
 
@@ -15,7 +17,7 @@ fn quiet() -> Sim {
 
 fn listening(sim: &Sim, options: DriverOptions) -> SimDriver {
     let mut driver = sim.driver(options);
-    driver.listen(sim.listener(ADDRESS.parse().unwrap())).unwrap();
+    driver.listen(sim.listener(ADDRESS.parse::<SocketAddr>().unwrap())).unwrap();
     driver.accept(Accepting::On);
     driver
 }
@@ -34,7 +36,7 @@ fn drain(sim: &Sim, driver: &mut SimDriver) -> Vec<Completion> {
 }
 
 fn accepted(sim: &Sim, driver: &mut SimDriver) -> (RawPeer, Slot) {
-    let peer = sim.connect(ADDRESS.parse().unwrap());
+    let peer = sim.connect(ADDRESS.parse::<SocketAddr>().unwrap());
     match drain(sim, driver)[..] {
         [Completion::Accepted { slot, .. }] => (peer, slot),
         ref other => panic!("not one accepted client but {other:?}"),
@@ -45,8 +47,8 @@ fn accepted(sim: &Sim, driver: &mut SimDriver) -> (RawPeer, Slot) {
 fn nobody_listening_refuses() {
     let sim = quiet();
     let mut driver = sim.driver(DriverOptions::default());
-    let slot = driver.connect(ADDRESS.parse().unwrap(), None).unwrap();
-    let peer = sim.connect(ADDRESS.parse().unwrap());
+    let slot = driver.connect(&ADDRESS.parse::<SocketAddr>().unwrap().into(), None).unwrap();
+    let peer = sim.connect(ADDRESS.parse::<SocketAddr>().unwrap());
     let completions = drain(&sim, &mut driver);
     let refused = Err(Errno(libc::ECONNREFUSED));
     assert!(matches!(completions[..], [Completion::Connected { result, .. }] if result == refused));
@@ -63,7 +65,8 @@ fn a_paused_listener_leaves_the_group_and_an_ended_one_answers_its_queue() {
         listening(&sim, DriverOptions { worker: 1, ..DriverOptions::default() }),
     );
     first.accept(Accepting::Paused);
-    let _peers: Vec<_> = (0..10).map(|_| sim.connect(ADDRESS.parse().unwrap())).collect();
+    let _peers: Vec<_> =
+        (0..10).map(|_| sim.connect(ADDRESS.parse::<SocketAddr>().unwrap())).collect();
     sim.advance(1_000_000);
     first.accept(Accepting::Ended);
     second.accept(Accepting::Ended);
@@ -71,7 +74,7 @@ fn a_paused_listener_leaves_the_group_and_an_ended_one_answers_its_queue() {
     let completions = drain(&sim, &mut second);
     assert_eq!(completions.len(), 11);
     assert!(matches!(completions[10], Completion::AcceptEnded));
-    let late = sim.connect(ADDRESS.parse().unwrap());
+    let late = sim.connect(ADDRESS.parse::<SocketAddr>().unwrap());
     drain(&sim, &mut second);
     assert_eq!(late.ending(), Some(Err(Errno(libc::ECONNREFUSED))));
 }
@@ -80,7 +83,8 @@ fn a_paused_listener_leaves_the_group_and_an_ended_one_answers_its_queue() {
 fn a_full_table_drops_nobody() {
     let sim = quiet();
     let mut driver = listening(&sim, DriverOptions { slots_max: 2, ..DriverOptions::default() });
-    let peers: Vec<_> = (0..5).map(|_| sim.connect(ADDRESS.parse().unwrap())).collect();
+    let peers: Vec<_> =
+        (0..5).map(|_| sim.connect(ADDRESS.parse::<SocketAddr>().unwrap())).collect();
     let mut open: Vec<Slot> = Vec::new();
     let mut served = 0;
     while served < 5 {
@@ -102,7 +106,8 @@ fn a_full_table_drops_nobody() {
 fn a_full_queue_makes_clients_wait_and_loses_none() {
     let sim = Sim::new(5, SimOptions { backlog: 2, ..SimOptions::default() });
     let mut driver = listening(&sim, DriverOptions::default());
-    let peers: Vec<_> = (0..6).map(|_| sim.connect(ADDRESS.parse().unwrap())).collect();
+    let peers: Vec<_> =
+        (0..6).map(|_| sim.connect(ADDRESS.parse::<SocketAddr>().unwrap())).collect();
     sim.advance(10_000_000);
     sim.advance(10_000_000);
     assert_eq!(peers.iter().filter(|peer| peer.is_connected()).count(), 2);
@@ -206,7 +211,7 @@ fn after_healing_every_delay_ends_and_no_fault_follows() {
     let faults = Faults { spurious_wakes: 1.0, ..Faults::none() };
     let sim = Sim::new(1, SimOptions { faults, ..SimOptions::default() });
     let driver = RefCell::new(listening(&sim, DriverOptions::default()));
-    let peer = sim.connect(ADDRESS.parse().unwrap());
+    let peer = sim.connect(ADDRESS.parse::<SocketAddr>().unwrap());
     let served = Cell::new(false);
     let mut worker = || {
         let mut completions = Vec::new();
@@ -250,4 +255,57 @@ fn no_ring_between_workers_is_lost_however_late_it_is() {
         let mut steps: [&mut dyn FnMut(); 2] = [&mut || step(0), &mut || step(1)];
         sim.run_until(|| number.get() >= 200, &mut steps, 20_000);
     });
+}
+
+#[test]
+fn a_driver_has_several_listeners_and_ends_them_together() {
+    for seed in 0..20 {
+        let sim =
+            Sim::new(seed, SimOptions { faults: Faults::lossless(), ..SimOptions::default() });
+        let addresses = ["10.0.0.1:80", "10.0.0.1:81"]
+            .map(|text| Address::from(text.parse::<SocketAddr>().unwrap()));
+        let addresses = [&addresses[..], &[Address::from(PathBuf::from("/run/s"))]].concat();
+        let options =
+            DriverOptions { reports_peer: true, slots_max: 5, ..DriverOptions::default() };
+        let mut driver = sim.driver(options);
+        for address in &addresses {
+            driver.listen(sim.listener(address.clone())).unwrap();
+        }
+        driver.accept(Accepting::On);
+        let source: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let peers: Vec<_> =
+            (0..9).map(|count| sim.connect_from(addresses[count % 3].clone(), source)).collect();
+        let (mut came_to, mut open, ended) = ([0; 3], Vec::new(), Cell::new(false));
+        let mut step = || {
+            let mut completions = Vec::new();
+            driver.turn(u64::MAX, &mut completions).unwrap();
+            for completion in completions {
+                match completion {
+                    Completion::Accepted { slot, listener, peer } => {
+                        assert!(!ended.get(), "accepted after the end");
+                        assert_eq!(peer, (listener < 2).then_some(source));
+                        came_to[usize::from(listener)] += 1;
+                        open.push(slot);
+                    }
+                    Completion::AcceptEnded => assert!(!ended.replace(true), "ended twice"),
+                    _ => {}
+                }
+            }
+            if came_to.iter().sum::<u32>() >= 4 {
+                driver.accept(Accepting::Ended);
+            }
+            for slot in open.drain(..) {
+                driver.close(slot);
+            }
+        };
+        let is_over = || ended.get() && peers.iter().all(RawPeer::is_ended);
+        sim.run_until(is_over, &mut [&mut step], 100_000);
+        // Nobody who was queued is forgotten; whoever comes later is turned away.
+        let refused = peers.iter().filter(|peer| !peer.is_connected() && peer.is_ended()).count();
+        assert_eq!(came_to.iter().sum::<u32>() as usize + refused, 9, "seed {seed}");
+        assert!(came_to.iter().all(|count| *count <= 3), "seed {seed}: {came_to:?}");
+        let late = sim.connect(addresses[1].clone());
+        sim.run_until(|| late.is_ended(), &mut [], 100_000);
+        assert!(!late.is_connected());
+    }
 }

@@ -24,7 +24,7 @@ fn connections_are_made_from_the_source_asked_for<E: Engine>(features: Features)
         for number in 0..COUNT {
             let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + number % 3));
             let source = (number % 4 != 0).then_some(source);
-            let slot = worker.driver.connect(address, source).unwrap();
+            let slot = worker.driver.connect(&address.into(), source).unwrap();
             assert!(worker.seen.insert(slot, Default::default()).is_none());
             slots.push(slot);
         }
@@ -63,17 +63,17 @@ fn refusals_are_reported_and_then_closed<E: Engine>(features: Features) {
     let mut worker = Worker::<E>::new(Options::new(features));
     // A port that was just free.
     let (address, _) = listeners(1);
-    let slot = worker.driver.connect(address, None).unwrap();
+    let slot = worker.driver.connect(&address.into(), None).unwrap();
     worker.seen.insert(slot, Default::default());
     worker.until("a refusal", |worker| worker.seen[&slot].connected.is_some());
     assert_eq!(worker.seen[&slot].connected.unwrap().unwrap_err().0, 111);
     worker.close_and_wait(slot);
     // An address that is not ours.
     let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    let error = worker.driver.connect(address, Some(foreign)).unwrap_err();
+    let error = worker.driver.connect(&address.into(), Some(foreign)).unwrap_err();
     assert_eq!(error.0, 99, "{error}");
     // What failed took no place in the table.
-    let again = worker.driver.connect(address, None).unwrap();
+    let again = worker.driver.connect(&address.into(), None).unwrap();
     assert_eq!(again, slot.successor());
 }
 
@@ -81,16 +81,17 @@ fn a_full_table_says_so<E: Engine>(features: Features) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut worker = Worker::<E>::new(Options { slots_max: 3, ..Options::new(features) });
-    let slots: Vec<_> = (0..3).map(|_| worker.driver.connect(address, None).unwrap()).collect();
+    let slots: Vec<_> =
+        (0..3).map(|_| worker.driver.connect(&address.into(), None).unwrap()).collect();
     for slot in &slots {
         worker.seen.insert(*slot, Default::default());
     }
-    assert_eq!(worker.driver.connect(address, None).unwrap_err().0, 23);
+    assert_eq!(worker.driver.connect(&address.into(), None).unwrap_err().0, 23);
     worker.until("the connections", |worker| {
         slots.iter().all(|slot| worker.seen[slot].connected == Some(Ok(())))
     });
     worker.close_and_wait(slots[1]);
-    let slot = worker.driver.connect(address, None).unwrap();
+    let slot = worker.driver.connect(&address.into(), None).unwrap();
     assert_eq!(slot, slots[1].successor());
     // An engine that connects does not listen as well.
     let (_, mut unused) = listeners(1);
@@ -102,7 +103,8 @@ fn a_connect_can_be_given_up<E: Engine>(features: Features) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let mut worker = Worker::<E>::new(Options::new(features));
-    let slots: Vec<_> = (0..200).map(|_| worker.driver.connect(address, None).unwrap()).collect();
+    let slots: Vec<_> =
+        (0..200).map(|_| worker.driver.connect(&address.into(), None).unwrap()).collect();
     for slot in &slots {
         worker.seen.insert(*slot, Default::default());
     }

@@ -103,6 +103,8 @@ pub(crate) struct Worker<E: Engine> {
     pub(crate) driver: E,
     pub(crate) seen: HashMap<Slot, Seen>,
     pub(crate) accepted: Vec<Slot>,
+    /// The listener of each that was accepted.
+    pub(crate) came_to: Vec<u16>,
     pub(crate) closed: Vec<Slot>,
     pub(crate) woken: usize,
     pub(crate) accept_ended: usize,
@@ -129,6 +131,7 @@ impl<E: Engine> Worker<E> {
             driver,
             seen: HashMap::new(),
             accepted: Vec::new(),
+            came_to: Vec::new(),
             closed: Vec::new(),
             woken: 0,
             accept_ended: 0,
@@ -185,9 +188,10 @@ impl<E: Engine> Worker<E> {
 
     fn record(&mut self, completion: Completion) {
         match completion {
-            Completion::Accepted { slot, peer } => {
+            Completion::Accepted { slot, listener, peer } => {
                 assert!(peer.is_none_or(|peer| peer.ip().is_loopback()), "{peer:?}");
                 self.accepted.push(slot);
+                self.came_to.push(listener);
                 self.begin(slot);
             }
             Completion::Connected { slot, result } => {

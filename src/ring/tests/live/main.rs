@@ -11,6 +11,7 @@ mod batch;
 mod close;
 mod connect;
 mod harness;
+mod listeners;
 mod receive;
 mod send;
 mod wake;
