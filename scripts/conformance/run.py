@@ -17,6 +17,8 @@ from datetime import date
 from importlib import metadata
 from pathlib import Path
 
+import suite_browser
+import suite_peers
 import suite_websocket
 from judge import HEADING
 from processes import Broken, Deadline, Stage
@@ -63,7 +65,7 @@ class Tools:
     def tls_flags(self):
         self.make_certificates()
         return ["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0",
-                "--tls-certificate", self.scratch / "chain.pem",
+                "--tls-cert", self.scratch / "chain.pem",
                 "--tls-key", self.scratch / "key.pem"]
 
 
@@ -83,12 +85,17 @@ def versions(tools):
 def is_offered(tools, row):
     """Whether this build has what a suite is about; says so if it has not."""
     asked = []
+    is_peer = not row.suite.startswith("kosoku")
     if row.role == "client":
-        asked.append(("loadgen", ["testee", "--help"], "testee"))
-    elif "wss" in row.suite:
-        asked.append(("ringwire", ["--help"], "--tls-listen"))
-    if row.role == "server" and re.search("12-13|deflate", row.suite):
-        asked.append(("ringwire", ["--help"], "--compression"))
+        if "wss" in row.suite or is_peer:
+            asked.append(("loadgen", ["testee", "--help"], "--cacert"))
+        if re.search("12-13", row.suite) or is_peer:
+            asked.append(("loadgen", ["testee", "--help"], "--compression"))
+    else:
+        if "wss" in row.suite or is_peer:
+            asked.append(("ringwire", ["--help"], "--tls-listen"))
+        if re.search("12-13|deflate", row.suite) or is_peer:
+            asked.append(("ringwire", ["--help"], "--compression"))
     for program, words, flag in asked:
         said = subprocess.run([tools.release / program, *words], capture_output=True, text=True)
         if flag not in said.stdout:
@@ -135,6 +142,8 @@ def main():
     planned = []
     for engine in (flags.engine,) if flags.engine else ("uring", "epoll"):
         planned += suite_websocket.suites(engine, flags.full)
+        planned += suite_peers.suites(engine, flags.full)
+        planned += suite_browser.suites(engine, flags.full)
     wanted = tuple(flags.only) or ("",)
     planned = [plan for plan in planned if plan[0].suite.startswith(wanted)]
     planned = [plan for plan in planned if is_offered(tools, plan[0])]
