@@ -11,8 +11,8 @@
 #               directory)
 #
 # What it needs is kept in the target directory and fetched once: Python packages into a virtual
-# environment, and npm packages. Only Chromium, node and Python themselves are taken from the
-# system; root installs those that are missing.
+# environment, npm packages, HAProxy and nginx unpacked from Debian's archive. Only Chromium, node
+# and Python themselves are taken from the system; root installs those that are missing.
 # CARGO_TARGET_DIR is honoured.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -60,7 +60,9 @@ install_system() {
 
 # The archive's index, once per run.
 refresh_archive() {
-  [ -z "${archive_is_fresh:-}" ] || return 0
+  if [ -n "${archive_is_fresh:-}" ] || [ "$(id -u)" -ne 0 ]; then
+    return 0
+  fi
   timeout 300 apt-get update -qq >"$cache/apt.log" 2>&1 || cat "$cache/apt.log" >&2
   archive_is_fresh=yes
 }
@@ -102,6 +104,29 @@ prepare_node() {
   mark_made "$cache/node" "$here/package.json"
 }
 
+# HAProxy and nginx with what they need and the system lacks, unpacked, not installed.
+prepare_proxies() {
+  local package
+  [ ! -f "$cache/proxies/.made" ] || return 0
+  if ! command -v apt-get >/dev/null; then
+    echo "conformance: HAProxy and nginx are taken from Debian's archive: no apt-get here" >&2
+    exit 1
+  fi
+  refresh_archive
+  rm -rf -- "$cache/proxies" "$cache/archives"
+  mkdir -p -- "$cache/proxies" "$cache/archives/partial"
+  timeout 600 apt-get install -qq -y --no-install-recommends --reinstall --download-only \
+    -o Debug::NoLocking=1 -o Dir::Cache::Archives="$cache/archives" haproxy nginx \
+    >"$cache/apt.log" 2>&1 || {
+    tail -n 20 "$cache/apt.log" >&2
+    exit 1
+  }
+  for package in "$cache"/archives/*.deb; do
+    dpkg-deb --extract "$package" "$cache/proxies"
+  done
+  touch "$cache/proxies/.made"
+}
+
 prepare_browser() {
   command -v chromium >/dev/null || install_system chromium
 }
@@ -110,6 +135,7 @@ mkdir -p -- "$cache"
 prepare_python
 prepare_node
 prepare_browser
+prepare_proxies
 build_release --package ringwire --package loadgen --bins
 make_scratch
 trap_signals

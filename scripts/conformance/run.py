@@ -19,6 +19,7 @@ from pathlib import Path
 
 import suite_browser
 import suite_peers
+import suite_proxies
 import suite_websocket
 from judge import HEADING
 from processes import Broken, Deadline, Stage
@@ -32,6 +33,7 @@ class Tools:
         self.cache = Path(flags.cache)
         self.scratch = Path(flags.scratch)
         self.here = Path(__file__).parent
+        self.proxies = self.cache / "proxies"
 
     def python(self, name):
         return self.cache / "python" / "bin" / name
@@ -85,7 +87,7 @@ def versions(tools):
 def is_offered(tools, row):
     """Whether this build has what a suite is about; says so if it has not."""
     asked = []
-    is_peer = not row.suite.startswith("kosoku")
+    is_peer = not row.suite.startswith(("kosoku", "smuggling"))
     if row.role == "client":
         if "wss" in row.suite or is_peer:
             asked.append(("loadgen", ["testee", "--help"], "--cacert"))
@@ -144,6 +146,7 @@ def main():
         planned += suite_websocket.suites(engine, flags.full)
         planned += suite_peers.suites(engine, flags.full)
         planned += suite_browser.suites(engine, flags.full)
+        planned += suite_proxies.suites(engine, flags.full)
     wanted = tuple(flags.only) or ("",)
     planned = [plan for plan in planned if plan[0].suite.startswith(wanted)]
     planned = [plan for plan in planned if is_offered(tools, plan[0])]
