@@ -21,7 +21,7 @@ pub(crate) use context::Effect;
 pub use context::{Context, Overrun};
 pub use later::Later;
 pub(crate) use later::{Command, Remote, Verdict};
-pub use surface::{Surface, SurfaceSession};
+pub use surface::{Publisher, Surface, SurfaceSession};
 
 /// A whole message, in the receive buffer it arrived in.
 #[derive(Debug)]
@@ -138,6 +138,7 @@ pub struct UpgradeRequest<'r, S> {
     upgrade: &'r Upgrade<'r>,
     remote: &'r Remote<S>,
     connection: u64,
+    has_token: bool,
 }
 
 impl<'r, S> UpgradeRequest<'r, S> {
@@ -146,8 +147,9 @@ impl<'r, S> UpgradeRequest<'r, S> {
         upgrade: &'r Upgrade<'r>,
         remote: &'r Remote<S>,
         connection: u64,
+        has_token: bool,
     ) -> Self {
-        Self { request, upgrade, remote, connection }
+        Self { request, upgrade, remote, connection, has_token }
     }
 
     /// The path as sent, percent-encoded, without the query.
@@ -166,6 +168,12 @@ impl<'r, S> UpgradeRequest<'r, S> {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'r [u8]> {
         self.request.header(name)
+    }
+
+    /// Whether the client brings one of the tokens of `--publish-token`.
+    #[must_use]
+    pub const fn has_token(&self) -> bool {
+        self.has_token
     }
 
     /// Picks the first of `supported` that the client offers.

@@ -6,12 +6,15 @@
 
 use std::ffi::OsString;
 use std::iter;
+use std::path::Path;
+use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{self, Config, Listen};
 use crate::failure::Failure;
 use crate::machine::Machine;
+use crate::tokens::Tokens;
 
 mod flags;
 mod sources;
@@ -89,6 +92,10 @@ pub fn config_of<'f>(flags: impl IntoIterator<Item = &'f str>) -> Result<Config,
     }
 }
 
+fn read_tokens(path: &Path) -> Result<Arc<Tokens>, Failure> {
+    Tokens::read(path).map(Arc::new)
+}
+
 fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
     let listeners: Vec<Listen> = flags.listen.into_iter().map(Listen::plain).collect();
     config::check_addresses(&listeners, flags.admin_listen)?;
@@ -118,6 +125,8 @@ fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
             .unwrap_or_else(|| config::history_bytes_default(machine)),
         subprotocols: flags.subprotocol,
         allowed_origins: flags.allowed_origin,
+        publish_tokens: flags.publish_token.as_deref().map(read_tokens).transpose()?,
+        client_publish: flags.client_publish,
         log_level: flags.log_level,
         log_format: flags.log_format,
         admin_listen: flags.admin_listen,
@@ -193,6 +202,8 @@ mod tests {
             history_bytes_max: 1 << 20,
             subprotocols: Vec::new(),
             allowed_origins: Vec::new(),
+            publish_tokens: None,
+            client_publish: true,
             log_level: Level::Info,
             log_format: Format::Text,
             admin_listen: None,

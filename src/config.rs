@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use ringwire_ring::Address;
@@ -14,6 +15,7 @@ use ringwire_transport::WORKERS_MAX;
 use crate::failure::Failure;
 use crate::log;
 use crate::machine::Machine;
+use crate::tokens::Tokens;
 
 /// Which engine drives the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,10 @@ pub struct Config {
     pub subprotocols: Vec<String>,
     /// Origins let in beside the request's own host: `scheme://host[:port]`, lower case.
     pub allowed_origins: Vec<String>,
+    /// Tokens one of which a POST must carry to publish; `None`: none is needed.
+    pub publish_tokens: Option<Arc<Tokens>>,
+    /// Whether what a client sends to its channel's WebSocket is published without a token.
+    pub client_publish: bool,
     /// Least important level that is written.
     pub log_level: log::Level,
     /// How log lines look.

@@ -4,7 +4,7 @@
 //! bytes kept for a peer are exactly `held_bytes`.
 
 use ringwire_protocol::Position;
-use ringwire_protocol::http::HeadScanner;
+use ringwire_protocol::http::{ChunkedBody, HeadScanner};
 use ringwire_protocol::ws::{Inbound, Life};
 use ringwire_ring::Slot;
 
@@ -21,17 +21,52 @@ pub(crate) struct Held {
     pub(crate) progress: Progress,
 }
 
+impl Held {
+    /// All that is kept.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let chunked = &self.progress.chunked;
+        self.bytes.len() + chunked.as_ref().map_or(0, |chunked| chunked.kept_bytes())
+    }
+
+    /// Whether anything of it is still to be handled, or waits for its rest.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.start < self.bytes.len() || self.progress.chunked.is_some()
+    }
+}
+
 /// How far the request at the front of the held bytes is understood.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) scanner: HeadScanner,
     /// Bytes of the head, and of head and body together, once the head is known.
     pub(crate) whole: Option<(usize, usize)>,
+    /// A request whose body comes in chunks: it is taken out of the held bytes as it comes.
+    pub(crate) chunked: Option<Box<Chunked>>,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { scanner: HeadScanner::new(), whole: None }
+        Self { scanner: HeadScanner::new(), whole: None, chunked: None }
+    }
+}
+
+/// A request whose body comes in chunks.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    pub(crate) head: Vec<u8>,
+    /// The data of the chunks so far.
+    pub(crate) body: Vec<u8>,
+    pub(crate) decoder: ChunkedBody,
+}
+
+impl Chunked {
+    pub(crate) fn new(head: &[u8]) -> Box<Self> {
+        let decoder = ChunkedBody::new();
+        Box::new(Self { head: head.to_vec(), body: Vec::new(), decoder })
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.head.len() + self.body.len()
     }
 }
 
@@ -230,6 +265,6 @@ impl<S> Connection<S> {
             Role::WebSocket { inbound, .. } => inbound.held_bytes(),
             _ => 0,
         };
-        partial + self.held.as_ref().map_or(0, |held| held.bytes.len())
+        partial + self.held.as_ref().map_or(0, |held| held.kept_bytes())
     }
 }

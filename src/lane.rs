@@ -46,6 +46,8 @@ impl Flags {
     pub(crate) const PONG_DUE: Self = Self(1 << 14);
     /// The application asked for the close; it gets no further message.
     pub(crate) const CLOSE_WANTED: Self = Self(1 << 15);
+    /// A page made the request at hand, and may read the answer.
+    pub(crate) const HAS_ORIGIN: Self = Self(1 << 23);
 
     /// While any of these is set the application gets no further message.
     pub(crate) const STOPS_MESSAGES: Self =

@@ -27,6 +27,7 @@ pub mod server;
 mod target;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 mod worker;
 
 pub use app::{Access, Application, Context, Decision, Later, Message, UpgradeRequest};

@@ -3,13 +3,15 @@
 //! Not here: how the numbers were given ([`crate::config`]). Invariant: made once at the start and
 //! never changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringwire_protocol::http::HeadLimits;
+use ringwire_protocol::http::{BodyLimits, HeadLimits};
 use ringwire_protocol::ws;
 
 use crate::channels::ChannelLimits;
 use crate::config::Config;
+use crate::tokens::Tokens;
 
 /// Bytes of further input that are held while a request waits for its answer.
 pub(crate) const WAITING_INPUT_BYTES_MAX: usize = 16 * 1024;
@@ -37,9 +39,8 @@ const EMPTY_FRAGMENTS_MAX: u32 = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) head: HeadLimits,
+    pub(crate) body: BodyLimits,
     pub(crate) ws: ws::Limits,
-    /// Bytes of a message, and of a publication's body.
-    pub(crate) message_bytes_max: usize,
     pub(crate) backpressure_bytes_max: usize,
     pub(crate) header_timeout_ns: u64,
     pub(crate) ping_interval_ns: u64,
@@ -48,6 +49,7 @@ pub(crate) struct Limits {
     pub(crate) keepalive_timeout_ns: u64,
     pub(crate) drain_timeout_ns: u64,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) publish_tokens: Option<Arc<Tokens>>,
     pub(crate) channels: ChannelLimits,
 }
 
@@ -57,11 +59,15 @@ impl Limits {
         let share = config.workers.max(1);
         Self {
             head: HeadLimits::default(),
+            body: BodyLimits {
+                data_bytes_max: config.message_bytes_max,
+                // What a head may have is enough for what nobody reads.
+                extra_bytes_max: HeadLimits::default().head_bytes_max,
+            },
             ws: ws::Limits {
                 message_bytes_max: config.message_bytes_max,
                 empty_fragments_max: EMPTY_FRAGMENTS_MAX,
             },
-            message_bytes_max: config.message_bytes_max,
             backpressure_bytes_max: config.backpressure_bytes_max,
             header_timeout_ns: nanoseconds(config.header_timeout),
             ping_interval_ns: nanoseconds(config.ping_interval),
@@ -70,6 +76,7 @@ impl Limits {
             keepalive_timeout_ns: nanoseconds(config.keepalive_timeout),
             drain_timeout_ns: nanoseconds(config.drain_timeout),
             allowed_origins: config.allowed_origins.clone(),
+            publish_tokens: config.publish_tokens.clone(),
             channels: ChannelLimits {
                 history_size: config.history_size,
                 history_ttl_ns: nanoseconds(config.history_ttl),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ringwire_ring::{
     Bells, Driver, EngineOptions, Features, ListenOptions, Listener, Permits, ReceiveBuffers,
-    Refusal, Signals, bind, bind_unix, epoll::Epoll, kernel_release, pin, uring::Uring,
+    Refusal, Signal, Signals, bind, bind_unix, epoll::Epoll, kernel_release, pin, uring::Uring,
 };
 use ringwire_transport::{Endpoint, mesh};
 
@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::log::{self, Logger, Writer};
 use crate::metrics::{Build, WorkerMetrics};
 use crate::room::{Room, room};
+use crate::tokens::Tokens;
 use crate::worker::{Crew, Letter, Parts, Worker};
 
 /// Letters from one worker to another before they overflow into a list.
@@ -44,8 +45,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// # Errors
 /// What keeps the server from starting, or a worker from going on.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let subprotocols = config.subprotocols.clone();
-    serve(config, move |_| Surface::new(subprotocols.clone()))
+    let surface = Surface::of(config);
+    serve(config, move |_| surface.clone())
 }
 
 /// Serves `application` until SIGTERM or SIGINT, then drains. Each worker's value is made on its
@@ -74,8 +75,12 @@ pub fn serve<A: Application>(
         let _told = writeln!(io::stdout(), "listening on {listen}");
     }
     let stop = server.stopper();
+    let tokens = config.publish_tokens.clone();
+    let log = logger.clone();
     let watcher = move || {
-        let _first = signals.wait(None);
+        while signals.wait(None) == Some(Signal::Hangup) {
+            reload(tokens.as_deref(), &log);
+        }
         admin.set_draining();
         stop.drain();
         let _second = signals.wait(None);
@@ -87,6 +92,15 @@ pub fn serve<A: Application>(
         .spawn(watcher)
         .map_err(|error| Failure::other(format!("no thread for signals: {error}")))?;
     watch(server, writer)
+}
+
+/// Reads again what may change while the server runs.
+fn reload(tokens: Option<&Tokens>, logger: &Logger) {
+    match tokens.map(Tokens::reload) {
+        None => logger.info(format_args!("nothing to read again")),
+        Some(Ok(count)) => logger.info(format_args!("{count} publish tokens read")),
+        Some(Err(failure)) => logger.error(format_args!("the old tokens stay: {failure}")),
+    }
 }
 
 /// Writes the log until the workers have left.

@@ -13,6 +13,7 @@ mod fanout;
 mod letters;
 mod receive;
 mod request;
+mod respond;
 mod subscribe;
 mod timers;
 mod upgrade;
@@ -95,6 +96,8 @@ pub(crate) struct Worker<D, A: Application> {
     made_room: bool,
     /// The latest ping of those whose pong has to wait, by slot number.
     pongs: HashMap<u32, Box<[u8]>>,
+    /// The pages whose requests are being answered, by slot number.
+    origins: HashMap<u32, Box<str>>,
     /// Bytes of input kept for peers.
     held_bytes: usize,
     completions: Vec<Completion>,
@@ -154,6 +157,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             gathering_turns: 0,
             made_room: false,
             pongs: HashMap::new(),
+            origins: HashMap::new(),
             held_bytes: 0,
             completions: Vec::new(),
             inbox: Vec::new(),

@@ -8,6 +8,7 @@ use ringwire_protocol::http;
 
 use super::{Access, Application, Context, Decision, Message, UpgradeRequest};
 use crate::channels::Name;
+use crate::config::Config;
 use crate::target::{Target, since, target};
 
 /// The subprotocol that carries positions beside payloads.
@@ -31,6 +32,7 @@ const INDEX: &str = concat!(
 pub struct Surface {
     subprotocols: Vec<String>,
     channel_subprotocols: Vec<String>,
+    client_publish: bool,
 }
 
 impl Surface {
@@ -42,7 +44,14 @@ impl Surface {
         if !channel_subprotocols.iter().any(|name| name == POSITIONS) {
             channel_subprotocols.push(POSITIONS.to_owned());
         }
-        Self { subprotocols, channel_subprotocols }
+        Self { subprotocols, channel_subprotocols, client_publish: true }
+    }
+
+    /// What the `ringwire` binary serves with this configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let client_publish = config.client_publish;
+        Self { client_publish, ..Self::new(config.subprotocols.clone()) }
     }
 }
 
@@ -51,9 +60,19 @@ impl Surface {
 pub enum SurfaceSession {
     /// Says each message back.
     Echo,
-    /// Publishes each message to the channel.
-    Channel(Box<Name>),
+    /// Publishes each message to the channel, if it may.
+    Channel(Box<Publisher>),
 }
+
+/// What a connection to a channel may do there.
+#[derive(Debug)]
+pub struct Publisher {
+    channel: Name,
+    may_publish: bool,
+}
+
+/// A rule of this server was broken: RFC 6455 section 7.4.1.
+const POLICY: u16 = 1008;
 
 impl Application for Surface {
     type Session = SurfaceSession;
@@ -81,9 +100,11 @@ impl Application for Surface {
         match channel_of(request) {
             Ok((channel, since)) => {
                 let subprotocol = request.choose_subprotocol(&self.channel_subprotocols);
+                let may_publish = self.client_publish || request.has_token();
+                let publisher = Publisher { channel: channel.clone(), may_publish };
                 Decision::Join {
                     positions: subprotocol.as_deref() == Some(POSITIONS),
-                    session: SurfaceSession::Channel(Box::new(channel.clone())),
+                    session: SurfaceSession::Channel(Box::new(publisher)),
                     subprotocol,
                     channel,
                     since,
@@ -110,7 +131,12 @@ impl Application for Surface {
                     context.pause();
                 }
             }
-            SurfaceSession::Channel(name) => context.publish(name, message.kind, message.payload),
+            SurfaceSession::Channel(publisher) if publisher.may_publish => {
+                context.publish(&publisher.channel, message.kind, message.payload);
+            }
+            SurfaceSession::Channel(_) => {
+                context.close(POLICY, "clients do not publish here: open with a publish token");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 use super::values::{self, Cpus};
 use crate::config::{Address, EngineChoice};
@@ -161,6 +161,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "BYTES", value_parser = values::size::<u64, KIBI, { u64::MAX }>)]
     #[arg(help_heading = "Channels")]
     pub(super) history_bytes_max: Option<u64>,
+
+    /// File of tokens, one a line: a POST must carry one (Authorization: Bearer) to publish
+    #[arg(long, value_name = "FILE", help_heading = "Channels")]
+    pub(super) publish_token: Option<PathBuf>,
+
+    /// Whether messages of WebSocket clients are published; off: only with a token
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set)]
+    #[arg(value_parser = values::switch, help_heading = "Channels")]
+    pub(super) client_publish: bool,
 
     /// Least important lines written
     #[arg(long, value_name = "error|warn|info|debug", default_value = "info")]

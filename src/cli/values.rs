@@ -123,6 +123,15 @@ pub(super) fn engine(text: &str) -> Result<EngineChoice, String> {
     }
 }
 
+/// On or off.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("{other:?} is neither on nor off")),
+    }
+}
+
 /// A level's name.
 pub(super) fn level(text: &str) -> Result<Level, String> {
     let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug];

@@ -63,7 +63,8 @@ pub(crate) struct World<A: Application = Surface> {
 impl World<Surface> {
     /// A server as the binary runs it.
     pub(crate) fn new(plan: &Plan) -> Self {
-        Self::of(plan, |_| Surface::new(Vec::new()))
+        let config = config_of(plan.flags.iter().copied()).expect("flags of the test");
+        Self::of(plan, |_| Surface::of(&config))
     }
 }
 

@@ -124,6 +124,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             connection.lane.flags.clear(Flags::PONG_DUE);
             self.pongs.remove(&slot.number());
         }
+        self.forget_origin(slot);
         self.leave_all(slot);
         let old = self.assign(slot, Role::Lingering { discarded_bytes: 0 });
         if let Some(Role::WebSocket { session, .. }) = old {
@@ -154,6 +155,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Ends the connection now, whatever was still to be said.
     pub(super) fn tear_down(&mut self, slot: Slot) {
         self.leave_all(slot);
+        self.forget_origin(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
         self.metrics.connection_moved(Some(connection.counted), None);
         self.held_bytes -= connection.held_bytes();

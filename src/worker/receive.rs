@@ -22,7 +22,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if connection.held.is_none() {
             let mut progress = Progress::new();
             let used = self.feed(slot, bytes, &mut progress);
-            if used < bytes.len() {
+            if used < bytes.len() || progress.chunked.is_some() {
                 let held = Held { bytes: bytes[used..].to_vec(), start: 0, progress };
                 self.hold(slot, Box::new(held));
             }
@@ -39,14 +39,14 @@ impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn resume_held(&mut self, slot: Slot) {
         let Some(connection) = self.table.find(slot) else { return };
         let Some(mut held) = connection.held.take() else { return };
-        self.held_bytes -= held.bytes.len();
+        self.held_bytes -= held.kept_bytes();
         let Held { bytes, start, progress } = &mut *held;
         *start += self.feed(slot, &mut bytes[*start..], progress);
-        if *start < bytes.len() {
-            if *start >= bytes.len() / 2 {
-                bytes.drain(..*start);
-                *start = 0;
-            }
+        if *start >= bytes.len() / 2 {
+            bytes.drain(..*start);
+            *start = 0;
+        }
+        if held.is_needed() {
             self.hold(slot, held);
         } else {
             self.receive_on(slot);
@@ -59,7 +59,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if matches!(connection.role, Role::Lingering { .. }) {
             return;
         }
-        self.held_bytes += held.bytes.len();
+        self.held_bytes += held.kept_bytes();
         let is_blocked = connection.is_blocked();
         let is_request = matches!(connection.role, Role::Request);
         let is_stopped = connection.lane.flags.has_any(Flags::STOPS_READING);

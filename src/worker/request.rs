@@ -1,47 +1,54 @@
 //! One HTTP request: its head and body are whole, and it is decided what becomes of it.
 //!
-//! Not here: parsing (`protocol::http`), WebSocket (`upgrade`), channels (`subscribe`).
-//! Invariant: every request is answered exactly once, in the order they came; every refusal
-//! closes the connection.
+//! Not here: parsing (`protocol::http`), what the answer looks like (`respond`), WebSocket
+//! (`upgrade`), channels (`subscribe`). Invariant: every request is answered exactly once, in the
+//! order they came; who may not make a request is told before its body is waited for.
 
 use bytes::Bytes;
-use ringwire_protocol::http::{
-    Body, Method, Refusal, Request, encode_continue, encode_refusal, encode_response_head,
-    origin_allowed, parse_request,
-};
+use ringwire_protocol::http::{Body, Method, Refusal, Request, encode_continue, parse_request};
 use ringwire_ring::{Driver, Slot};
 
 use super::Worker;
+use super::respond::{TEXT, preflight_headers};
 use crate::app::{Access, Application};
 use crate::channels::{Name, Receipt, Request as Ask};
-use crate::connection::{Pending, Progress};
+use crate::connection::{Chunked, Pending, Progress};
 use crate::lane::Flags;
 use crate::limits::POLL_ANSWER_BYTES_MAX;
 use crate::metrics::RequestKind;
 use crate::target::{self, Target};
 
-const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=utf-8");
+/// What a path is answered that nobody serves.
+const NO_SUCH_PATH: Refusal = Refusal::new(404, "no such path: GET / lists what there is");
+
+/// What a publication without a right to it is answered.
+const NO_TOKEN: Refusal =
+    Refusal::new(401, "publishing needs a token: send Authorization: Bearer TOKEN");
+
+/// What may be asked of `/`.
+const INDEX_METHODS: &str = "GET, HEAD, OPTIONS";
+/// What may be asked of a path that speaks WebSocket alone.
+const WEBSOCKET_METHODS: &str = "GET, OPTIONS";
+/// What may be asked somewhere.
+const ALL_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 impl<D: Driver, A: Application> Worker<D, A> {
-    /// Takes one request from `bytes` if it is whole; says how many bytes it had.
+    /// Takes one request from `bytes` if it is whole; says how many bytes it had, or how many of
+    /// a body in chunks.
     pub(super) fn feed_request(
         &mut self,
         slot: Slot,
         bytes: &[u8],
         progress: &mut Progress,
     ) -> usize {
-        match self.take_request(slot, bytes, progress) {
-            Ok(taken) => {
-                if taken > 0 {
-                    *progress = Progress::new();
-                }
-                taken
-            }
-            Err(refusal) => {
-                self.refuse(slot, &refusal, &[]);
-                bytes.len()
-            }
-        }
+        let taken = match progress.chunked.take() {
+            Some(chunked) => self.take_chunks(slot, chunked, bytes, progress),
+            None => self.take_request(slot, bytes, progress),
+        };
+        taken.unwrap_or_else(|refusal| {
+            self.refuse(slot, &refusal, &[]);
+            bytes.len()
+        })
     }
 
     fn take_request(
@@ -50,27 +57,63 @@ impl<D: Driver, A: Application> Worker<D, A> {
         bytes: &[u8],
         progress: &mut Progress,
     ) -> Result<usize, Refusal> {
-        let (request, body_end) = match progress.whole {
+        let (request, head, end) = match progress.whole {
             Some((_, end)) if bytes.len() < end => return Ok(0),
-            Some((head, end)) => (parse_request(&bytes[..head], &self.limits.head)?, end),
+            Some((head, end)) => (parse_request(&bytes[..head], &self.limits.head)?, head, end),
             None => {
                 let Some(head) = progress.scanner.find_end(bytes, &self.limits.head)? else {
                     return Ok(0);
                 };
                 let request = parse_request(&bytes[..head], &self.limits.head)?;
-                let end = head + self.body_bytes(&request)?;
-                progress.whole = Some((head, end));
+                self.admit(slot, &request)?;
+                let length = match request.body {
+                    // An upgrade with a body is refused for it, not waited for.
+                    _ if request.wants_upgrade() => 0,
+                    Body::None => 0,
+                    Body::Length(length) => self.check_length(length)?,
+                    Body::Chunked => {
+                        let chunked = Chunked::new(&bytes[..head]);
+                        let behind = &bytes[head..];
+                        let used = self.take_chunks(slot, chunked, behind, progress)?;
+                        if progress.chunked.is_some() {
+                            self.invite_body(slot, &request);
+                        }
+                        return Ok(head + used);
+                    }
+                };
+                let end = head + length;
                 if bytes.len() < end {
+                    progress.whole = Some((head, end));
                     self.invite_body(slot, &request);
                     return Ok(0);
                 }
-                (request, end)
+                (request, head, end)
             }
         };
-        let head_end = progress.whole.map_or(body_end, |(head, _)| head);
-        self.begin_request(slot, &request);
-        self.route(slot, &request, &bytes[head_end..body_end])?;
-        Ok(body_end)
+        *progress = Progress::new();
+        self.begin_request(slot);
+        self.route(slot, &request, &bytes[head..end])?;
+        Ok(end)
+    }
+
+    /// Takes more of a body in chunks, and the request once the body is whole.
+    fn take_chunks(
+        &mut self,
+        slot: Slot,
+        mut chunked: Box<Chunked>,
+        bytes: &[u8],
+        progress: &mut Progress,
+    ) -> Result<usize, Refusal> {
+        let Chunked { head, body, decoder } = &mut *chunked;
+        let used = decoder.take(bytes, body, &self.limits.body)?;
+        if decoder.is_done() {
+            let request = parse_request(head, &self.limits.head)?;
+            self.begin_request(slot);
+            self.route(slot, &request, body)?;
+        } else {
+            progress.chunked = Some(chunked);
+        }
+        Ok(used)
     }
 
     /// Tells a client that waits for it to send the body.
@@ -83,45 +126,62 @@ impl<D: Driver, A: Application> Worker<D, A> {
     }
 
     /// Bytes of the body, if this server takes so many.
-    fn body_bytes(&self, request: &Request<'_>) -> Result<usize, Refusal> {
-        // An upgrade with a body is refused for it, not waited for.
-        let (Body::Length(length), false) = (request.body, request.wants_upgrade()) else {
-            return Ok(0);
-        };
+    fn check_length(&self, length: u64) -> Result<usize, Refusal> {
         let reason = "the body is larger than the server takes: send less, or raise \
-                      --max-message-size";
-        match usize::try_from(length) {
-            Ok(length) if length <= self.limits.message_bytes_max => Ok(length),
-            _ => Err(Refusal { status: 413, reason }),
+                      --max-request-body-size";
+        let bytes = usize::try_from(length).ok();
+        let bytes = bytes.filter(|&bytes| bytes <= self.limits.body.data_bytes_max);
+        bytes.ok_or(Refusal { status: 413, reason })
+    }
+
+    /// Looks at a head as soon as it is whole: what holds for every answer to it, and whether its
+    /// sender may ask at all.
+    fn admit(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
+        let Some(connection) = self.table.find(slot) else { return Ok(()) };
+        let flags = &mut connection.lane.flags;
+        flags.clear(Flags::HEAD);
+        if request.method == Method::Head {
+            flags.set(Flags::HEAD);
+        }
+        if !request.keep_alive {
+            flags.set(Flags::LAST_REQUEST);
+        }
+        self.check_origin(slot, request)?;
+        // A token must be asked for before the body is: it may be large, and is for nobody.
+        let publishes = request.method == Method::Post && request.path.starts_with("/channels/");
+        let needs_token = self.limits.publish_tokens.is_some();
+        if publishes && needs_token && !self.has_token(request) {
+            return Err(NO_TOKEN);
+        }
+        Ok(())
+    }
+
+    /// Whether the request brings a token that lets its sender publish.
+    pub(super) fn has_token(&self, request: &Request<'_>) -> bool {
+        let Some(tokens) = &self.limits.publish_tokens else { return false };
+        let mut given = request.headers.all("Authorization");
+        match (given.next(), given.next()) {
+            (Some(authorization), None) => tokens.admit(authorization),
+            _ => false,
         }
     }
 
-    fn begin_request(&mut self, slot: Slot, request: &Request<'_>) {
+    /// A request is whole, its body too.
+    fn begin_request(&mut self, slot: Slot) {
         let draining = self.is_draining();
         let Some(connection) = self.table.find(slot) else { return };
         connection.lane.flags.clear(Flags::REQUEST_BEGUN);
-        connection.lane.flags.clear(Flags::HEAD);
-        if request.method == Method::Head {
-            connection.lane.flags.set(Flags::HEAD);
-        }
-        if !request.keep_alive || draining {
+        if draining {
             connection.lane.flags.set(Flags::LAST_REQUEST);
         }
     }
 
     fn route(&mut self, slot: Slot, request: &Request<'_>, body: &[u8]) -> Result<(), Refusal> {
-        if let Some(origin) = request.origin()
-            && !origin_allowed(origin, request.host(), &self.limits.allowed_origins)
-        {
-            //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
-            //# If the server does not wish to accept this connection, it MUST return an
-            //# appropriate HTTP error code (e.g., 403 Forbidden) and abort the WebSocket
-            //# handshake described in this section.
-            let reason = "this Origin may not use the server: allow it with --allowed-origin";
-            return Err(Refusal { status: 403, reason });
-        }
         if request.wants_upgrade() {
             return self.upgrade(slot, request);
+        }
+        if request.method == Method::Options {
+            return self.options(slot, request);
         }
         match target::target(request.path)? {
             Target::Index => self.index(slot, request),
@@ -132,9 +192,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 status: 426,
                 reason: "this path speaks WebSocket: ask for an upgrade",
             }),
-            Target::Channel(_) | Target::Other => {
-                Err(Refusal { status: 404, reason: "no such path: GET / lists what there is" })
-            }
+            Target::Channel(_) | Target::Other => Err(NO_SUCH_PATH),
         }
     }
 
@@ -144,6 +202,40 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.app.serves(channel, if is_publish { Access::Publish } else { Access::Read })
     }
 
+    /// What may be asked of a channel; `None` where nothing may.
+    fn channel_methods(&self, channel: &Name) -> Option<&'static str> {
+        let serves = |access| self.app.serves(channel, access);
+        match (serves(Access::Read), serves(Access::Publish)) {
+            (true, true) => Some(ALL_METHODS),
+            (true, false) => Some("GET, HEAD, OPTIONS"),
+            (false, true) => Some("POST, OPTIONS"),
+            (false, false) => None,
+        }
+    }
+
+    /// Says what may be asked of a path, to a program or to a browser that asks for a page.
+    fn options(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
+        self.metrics.request(RequestKind::Other);
+        let methods = match target::target(request.path)? {
+            Target::Index => INDEX_METHODS,
+            Target::Channel(name) => self.channel_methods(&name).ok_or(NO_SUCH_PATH)?,
+            Target::Other if request.path == "*" => ALL_METHODS,
+            Target::Other if self.app.is_websocket_path(request.path) => WEBSOCKET_METHODS,
+            Target::Other => return Err(NO_SUCH_PATH),
+        };
+        let is_preflight = request.header("Access-Control-Request-Method").is_some();
+        if request.origin().is_some() && is_preflight {
+            self.respond(slot, 200, &preflight_headers(methods), b"");
+        } else {
+            //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
+            //# A server generating a successful response to OPTIONS SHOULD send any header
+            //# that might indicate optional features implemented by the server and applicable
+            //# to the target resource (e.g., Allow)
+            self.respond(slot, 200, &[("Allow", methods)], b"");
+        }
+        Ok(())
+    }
+
     fn index(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
         self.metrics.request(RequestKind::Index);
         match request.method {
@@ -151,7 +243,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 let index = self.app.index();
                 self.respond(slot, 200, &[TEXT], index.as_bytes());
             }
-            _ => self.refuse_method(slot, "GET, HEAD"),
+            _ => self.refuse_method(slot, INDEX_METHODS),
         }
         Ok(())
     }
@@ -164,6 +256,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
         body: &[u8],
     ) -> Result<(), Refusal> {
         match request.method {
+            //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+            //# The server SHOULD send the same header fields in response to a HEAD request as
+            //# it would have sent if the request method had been GET.
+            Method::Head if request.accepts_event_stream() => {
+                self.metrics.request(RequestKind::Sse);
+                self.show_stream_head(slot);
+            }
             Method::Get if request.accepts_event_stream() => {
                 self.metrics.request(RequestKind::Sse);
                 let last = request.header("Last-Event-ID");
@@ -172,10 +271,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 let since = last.or_else(|| target::since(request.query));
                 self.open_stream(slot, name, since);
             }
-            Method::Get => {
+            Method::Get | Method::Head => {
                 let since = target::since(request.query);
                 match target::wait_seconds(request.query)? {
-                    Some(seconds) if seconds > 0 => {
+                    // There is nothing to wait for where no item is sent.
+                    Some(seconds) if seconds > 0 && request.method == Method::Get => {
                         self.metrics.request(RequestKind::LongPoll);
                         self.open_long_poll(slot, name, since, seconds);
                     }
@@ -189,7 +289,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 }
             }
             Method::Post => self.publish(slot, request, name, body),
-            _ => self.refuse_method(slot, "GET, POST"),
+            _ => self.refuse_method(slot, self.channel_methods(&name).unwrap_or(ALL_METHODS)),
         }
         Ok(())
     }
@@ -207,79 +307,5 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let receipt = Receipt::Always(slot.to_bits());
         let payload = Bytes::copy_from_slice(body);
         self.ask(Ask::Publish { channel, payload, text, receipt });
-    }
-
-    /// Answers the request at hand; the connection stays if it may.
-    pub(super) fn respond(
-        &mut self,
-        slot: Slot,
-        status: u16,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) {
-        let Some(connection) = self.table.find(slot) else { return };
-        let keep_alive = !connection.lane.flags.has(Flags::LAST_REQUEST);
-        let mut out = Vec::with_capacity(256 + body.len());
-        let is_head = connection.lane.flags.has(Flags::HEAD);
-        encode_response_head(&mut out, status, headers, Some(body.len()), keep_alive);
-        if !is_head {
-            out.extend_from_slice(body);
-        }
-        self.say(slot, out);
-        self.end_request(slot);
-    }
-
-    /// The answer is written: on to the next request, or to the end.
-    pub(super) fn end_request(&mut self, slot: Slot) {
-        let Some(connection) = self.table.find(slot) else { return };
-        connection.lane.flags.set(Flags::SERVED);
-        let is_last = connection.lane.flags.has(Flags::LAST_REQUEST);
-        self.recount(slot);
-        if is_last {
-            return self.begin_end(slot);
-        }
-        self.set_deadline(slot, self.limits.keepalive_timeout_ns);
-    }
-
-    /// Says no, and ends the connection after it.
-    pub(super) fn refuse(&mut self, slot: Slot, refusal: &Refusal, headers: &[(&str, &str)]) {
-        self.metrics.refused(refusal.status);
-        self.logger.debug(format_args!("refused: {refusal}"));
-        let mut out = Vec::with_capacity(256);
-        encode_refusal(&mut out, refusal, headers);
-        if let Some(connection) = self.table.find(slot)
-            && connection.lane.flags.has(Flags::HEAD)
-        {
-            //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
-            //# the server MUST NOT send content in the response
-            let end =
-                out.windows(4).position(|four| four == b"\r\n\r\n").map_or(out.len(), |at| at + 4);
-            out.truncate(end);
-        }
-        self.say(slot, out);
-        //= https://www.rfc-editor.org/rfc/rfc6455#section-7.2.2
-        //# To do so, the server MUST simply _Close the WebSocket Connection_ (Section 7.1.1).
-        self.begin_end(slot);
-    }
-
-    fn refuse_method(&mut self, slot: Slot, allow: &str) {
-        let reason = "this path does not take that method: see Allow";
-        self.refuse(slot, &Refusal { status: 405, reason }, &[("Allow", allow)]);
-    }
-
-    /// Too much waits between the workers for now.
-    pub(super) fn refuse_busy(&mut self, slot: Slot) {
-        let reason = "too much waits to be published: try again in a second";
-        self.refuse(slot, &Refusal { status: 503, reason }, &[("Retry-After", "1")]);
-    }
-
-    /// Writes `bytes` to the connection.
-    pub(super) fn say(&mut self, slot: Slot, bytes: Vec<u8>) {
-        let Some(connection) = self.table.find(slot) else { return };
-        if bytes.len() > self.egress.batch.arena().len() {
-            connection.lane.queue(slot, &mut self.egress, Bytes::from(bytes));
-        } else {
-            connection.lane.write_all(slot, &mut self.egress, &bytes);
-        }
     }
 }

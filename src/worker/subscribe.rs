@@ -4,7 +4,6 @@
 //! 101, the head of an event stream and the first answer of a poll are sent only once the home has
 //! answered, so that what is published after the client sees them arrives.
 
-use ringwire_protocol::http::encode_response_head;
 use ringwire_protocol::{Position, poll, sse, ws};
 use ringwire_ring::{Driver, Slot};
 
@@ -28,6 +27,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn open_stream(&mut self, slot: Slot, channel: Name, since: Option<Position>) {
         self.wait_for(slot, Pending::Stream { since });
         self.subscribe(slot, &channel, since, Encoding::Sse);
+    }
+
+    /// Answers HEAD for an event stream: its head, and nothing of it.
+    pub(super) fn show_stream_head(&mut self, slot: Slot) {
+        let head = self.begin_response(slot, &STREAM_HEADERS);
+        self.say(slot, head);
+        self.begin_end(slot);
     }
 
     /// Begins a long poll; it is answered when there is news, or after `seconds`.
@@ -147,8 +153,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     fn begin_stream(&mut self, slot: Slot, slice: &Slice) {
         let Some(Pending::Stream { since }) = self.stop_waiting(slot) else { return };
-        let mut out = Vec::with_capacity(256);
-        encode_response_head(&mut out, 200, &STREAM_HEADERS, None, false);
+        let mut out = self.begin_response(slot, &STREAM_HEADERS);
         sse::encode_comment(&mut out, "ringwire");
         if slice.recovered {
             // A client that reconnects before the first event resumes from here.

@@ -5,7 +5,7 @@
 //! offer is never answered.
 
 use ringwire_protocol::Position;
-use ringwire_protocol::http::{Refusal, Request, encode_response};
+use ringwire_protocol::http::{Refusal, Request};
 use ringwire_protocol::ws::{self, Inbound, Life, check_upgrade, encode_switching};
 use ringwire_ring::{Driver, Slot};
 
@@ -13,7 +13,7 @@ use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::{Application, Command, Context, Decision, UpgradeRequest, Verdict};
 use crate::channels::Encoding;
 use crate::connection::{Handshake, Pending, Role, Waiting};
-use crate::metrics::{DropReason, RequestKind};
+use crate::metrics::RequestKind;
 
 /// The header of the 101 that says where the stream of a channel begins.
 const POSITION_HEADER: &str = "Ringwire-Position";
@@ -23,7 +23,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let upgrade = check_upgrade(request)?;
         let is_echo = request.path == "/echo";
         self.metrics.request(if is_echo { RequestKind::Echo } else { RequestKind::WebSocket });
-        let wish = UpgradeRequest::new(request, &upgrade, &self.remote, slot.to_bits());
+        let has_token = self.has_token(request);
+        let wish = UpgradeRequest::new(request, &upgrade, &self.remote, slot.to_bits(), has_token);
         let decision = self.app.on_upgrade(&wish);
         let mut handshake = Handshake {
             key: upgrade.key.to_vec(),
@@ -55,6 +56,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         session: A::Session,
         position: Option<Position>,
     ) {
+        self.forget_origin(slot);
         let offered = |name: &&str| handshake.offered.iter().any(|offer| offer == name);
         let subprotocol = handshake.subprotocol.as_deref().filter(offered);
         let position = position.map(|position| position.to_string());
@@ -106,19 +108,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 Verdict::Refuse { status, reason } => self.refuse_in_words(slot, status, &reason),
             }
         }
-    }
-
-    /// Says no in the application's words.
-    fn refuse_in_words(&mut self, slot: Slot, status: u16, reason: &str) {
-        let status = status.clamp(400, 599);
-        self.metrics.refused(status);
-        self.metrics.dropped(DropReason::Application);
-        let line: String = reason.chars().filter(|c| !c.is_control()).chain(['\n']).collect();
-        let mut out = Vec::with_capacity(256);
-        let headers = [("Content-Type", "text/plain; charset=utf-8")];
-        encode_response(&mut out, status, &headers, line.as_bytes(), false);
-        self.say(slot, out);
-        self.begin_end(slot);
     }
 
     /// The request's answer comes later; input waits until then.

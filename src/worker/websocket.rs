@@ -168,6 +168,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 }
                 Effect::Unsubscribe { slot, channel } => self.unsubscribe(slot, &channel),
                 Effect::Close { slot, code, reason } => {
+                    let is_policy = CloseCode(code) == CloseCode::POLICY;
+                    self.metrics.dropped(match is_policy {
+                        true => DropReason::Policy,
+                        false => DropReason::Application,
+                    });
                     self.close(slot, code, &reason);
                 }
                 Effect::Resume { slot } => {

@@ -2,9 +2,10 @@
 //!
 //! A head is found by [`HeadScanner`] while its bytes arrive, then parsed once by
 //! [`parse_request`] or [`parse_response`]; everything parsed is borrowed from the head. Bodies
-//! are the caller's: a request says how long its own is. Transfer codings are refused here (501),
-//! so that another one is an addition to [`Body`] and not a change of meaning.
+//! are the caller's: a request says how its own is framed, and [`ChunkedBody`] reads the one
+//! framing that is not just a length. Other transfer codings are refused (501).
 
+mod chunked;
 mod head;
 mod origin;
 mod percent;
@@ -12,6 +13,7 @@ mod refusal;
 mod request;
 mod response;
 
+pub use chunked::{BodyLimits, ChunkedBody};
 pub use head::{HEADERS_MAX, HeadLimits, HeadScanner, Headers};
 pub use origin::origin_allowed;
 pub use percent::{percent_decode, query_value};
@@ -22,5 +24,5 @@ pub use response::{
     reason_phrase,
 };
 
-pub(crate) use head::{has_token, list, write_header};
+pub(crate) use head::{has_token, is_token_byte, list, write_header};
 pub(crate) use request::encode_request_line;

@@ -33,7 +33,7 @@ impl std::error::Error for Refusal {}
 /// Appends the whole answer for a refusal.
 ///
 /// What the status itself demands is added unless `extra_headers` has it: `Upgrade` and
-/// `Sec-WebSocket-Version` for 426, `Allow` for 405.
+/// `Sec-WebSocket-Version` for 426, `Allow` for 405, `WWW-Authenticate` for 401.
 pub fn encode_refusal(out: &mut Vec<u8>, refusal: &Refusal, extra_headers: &[(&str, &str)]) {
     let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
     headers.extend_from_slice(extra_headers);
@@ -50,6 +50,11 @@ pub fn encode_refusal(out: &mut Vec<u8>, refusal: &Refusal, extra_headers: &[(&s
         //# response containing a list of the target resource's currently
         //# supported methods.
         405 => &[("Allow", "GET")],
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
+        //# The server generating a 401 response MUST send a
+        //# WWW-Authenticate header field (Section 11.6.1) containing at least one
+        //# challenge applicable to the target resource.
+        401 => &[("WWW-Authenticate", "Bearer realm=\"ringwire\"")],
         _ => &[],
     };
     for header in demanded {
@@ -91,6 +96,8 @@ mod tests {
         assert!(text.contains("\r\nUpgrade: websocket\r\n"));
         assert!(text.contains("\r\nSec-WebSocket-Version: 13\r\n"));
         assert!(encoded(&Refusal::new(405, "no"), &[]).contains("\r\nAllow: GET\r\n"));
+        let text = encoded(&Refusal::new(401, "no"), &[]);
+        assert!(text.contains("\r\nWWW-Authenticate: Bearer realm=\"ringwire\"\r\n"));
         let text = encoded(&Refusal::new(405, "no"), &[("Allow", "GET, POST")]);
         assert!(text.contains("\r\nAllow: GET, POST\r\n"));
         assert!(!text.contains("\r\nAllow: GET\r\n"));

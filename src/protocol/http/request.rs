@@ -31,6 +31,8 @@ pub enum Body {
     None,
     /// This many bytes follow the head.
     Length(u64),
+    /// Chunks follow the head, which [`ChunkedBody`](super::ChunkedBody) reads.
+    Chunked,
 }
 
 /// A whole request head, borrowed from the bytes it came in.
@@ -52,7 +54,14 @@ pub struct Request<'b> {
     pub expects_continue: bool,
     host: &'b str,
     origin: Option<&'b str>,
-    upgrade: bool,
+    upgrade: Protocols,
+}
+
+/// The protocols that `Upgrade` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Protocols {
+    websocket: bool,
+    other: bool,
 }
 
 impl<'b> Request<'b> {
@@ -63,10 +72,16 @@ impl<'b> Request<'b> {
     }
 
     /// Whether an upgrade to `websocket` is asked for. Other protocols, `h2c` among them, are
-    /// not heard.
+    /// not heard; but `keep_alive` is false then, as a proxy may already believe in a tunnel.
     #[must_use]
     pub const fn wants_upgrade(&self) -> bool {
-        self.upgrade
+        self.upgrade.websocket
+    }
+
+    /// Whether the upgrade to `websocket` is one wish among several.
+    #[must_use]
+    pub const fn wants_other_upgrade(&self) -> bool {
+        self.upgrade.other
     }
 
     /// Host and port the request is for: that of an absolute target, else of the Host header.
@@ -104,10 +119,21 @@ struct Seen<'b> {
     host: Option<&'b [u8]>,
     origin: Option<&'b [u8]>,
     content_length: Option<u64>,
-    transfer_encoding: bool,
+    coding: Option<Coding>,
     close: bool,
-    upgrade: bool,
+    upgrade: Protocols,
     expects_continue: bool,
+}
+
+/// What the transfer codings seen so far come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// `chunked`, once and alone.
+    Chunked,
+    /// `chunked` is the last, behind others.
+    ChunkedOther,
+    /// The last is not `chunked`, or something stands behind it.
+    Endless,
 }
 
 const BAD_LENGTH: Refusal =
@@ -204,7 +230,14 @@ impl<'b> Seen<'b> {
                     return Err(Refusal::new(417, "unknown Expect: only 100-continue is known"));
                 }
             }
-            7 if is("upgrade") => self.upgrade |= has_token(value, "websocket"),
+            7 if is("upgrade") => {
+                for protocol in list(value) {
+                    let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
+                    // Twice is not once: somebody on the way has added one.
+                    self.upgrade.other |= !is_websocket || self.upgrade.websocket;
+                    self.upgrade.websocket |= is_websocket;
+                }
+            }
             10 if is("connection") => self.close |= has_token(value, "close"),
             //= https://www.rfc-editor.org/rfc/rfc9112#section-6.3
             //# If a message is received without Transfer-Encoding and with an invalid
@@ -215,7 +248,11 @@ impl<'b> Seen<'b> {
             {
                 return Err(BAD_LENGTH);
             }
-            17 if is("transfer-encoding") => self.transfer_encoding = true,
+            17 if is("transfer-encoding") => {
+                for coding in list(value) {
+                    self.coding = Some(Coding::behind(self.coding, coding));
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -228,9 +265,7 @@ impl<'b> Seen<'b> {
         headers: Headers<'b>,
     ) -> Result<Request<'b>, Refusal> {
         let host = authority(self.host.ok_or(BAD_HOST)?)?;
-        if self.transfer_encoding {
-            return Err(self.refuse_coding());
-        }
+        let body = self.body()?;
         let origin = match self.origin {
             None => None,
             Some(value) if value.is_ascii() => std::str::from_utf8(value).ok(),
@@ -241,8 +276,11 @@ impl<'b> Seen<'b> {
             path: target.path,
             query: target.query,
             headers,
-            body: self.content_length.map_or(Body::None, Body::Length),
-            keep_alive: !self.close,
+            body,
+            //= https://www.rfc-editor.org/rfc/rfc9110#section-7.8
+            //# A server MAY ignore a received Upgrade header field if it wishes to
+            //# continue using the current protocol on that connection.
+            keep_alive: !self.close && !self.upgrade.other,
             expects_continue: self.expects_continue,
             //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
             //# When an origin server receives a request with an absolute-form of
@@ -255,17 +293,51 @@ impl<'b> Seen<'b> {
         })
     }
 
-    fn refuse_coding(&self) -> Refusal {
-        if self.content_length.is_some() {
-            return Refusal::new(400, "Content-Length with Transfer-Encoding: send one of them");
-        }
-        if self.upgrade {
-            return Refusal::new(400, "an upgrade request has no body: drop Transfer-Encoding");
-        }
+    /// How the body is framed, if that can be said in one way only.
+    fn body(&self) -> Result<Body, Refusal> {
+        let Some(coding) = self.coding else {
+            return Ok(self.content_length.map_or(Body::None, Body::Length));
+        };
         //= https://www.rfc-editor.org/rfc/rfc9112#section-6.1
-        //# A server that receives a request message with a transfer coding it
-        //# does not understand SHOULD respond with 501 (Not Implemented).
-        Refusal::new(501, "Transfer-Encoding is not spoken here: send Content-Length")
+        //# A server MAY reject a request that contains both Content-Length and
+        //# Transfer-Encoding or process such a request in accordance with the
+        //# Transfer-Encoding alone.
+        if self.content_length.is_some() {
+            return Err(Refusal::new(
+                400,
+                "Content-Length with Transfer-Encoding: send one of them",
+            ));
+        }
+        match coding {
+            Coding::Chunked => Ok(Body::Chunked),
+            //= https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+            //# If a Transfer-Encoding header field is present in a request and the chunked
+            //# transfer coding is not the final encoding, the message body length cannot be
+            //# determined reliably; the server MUST respond with the 400 (Bad Request) status
+            //# code and then close the connection.
+            Coding::Endless => Err(Refusal::new(
+                400,
+                "bad Transfer-Encoding: send chunked, once and last, or Content-Length",
+            )),
+            //= https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+            //# A server that receives a request message with a transfer coding it
+            //# does not understand SHOULD respond with 501 (Not Implemented).
+            Coding::ChunkedOther => Err(Refusal::new(
+                501,
+                "only the transfer coding chunked is spoken here: send no other",
+            )),
+        }
+    }
+}
+
+impl Coding {
+    /// What the codings are when `next` stands behind those that came to `before`.
+    fn behind(before: Option<Self>, next: &[u8]) -> Self {
+        match (before, next.eq_ignore_ascii_case(b"chunked")) {
+            (None, true) => Self::Chunked,
+            (Some(Self::Endless), true) => Self::ChunkedOther,
+            _ => Self::Endless,
+        }
     }
 }
 

@@ -48,7 +48,6 @@ fn a_good_request_passes() {
     assert_eq!(check(LINE, &GOOD), Ok(String::new()));
     for (name, value) in [
         ("Upgrade", "WebSocket"),
-        ("Upgrade", "h2c, websocket"),
         ("Connection", "keep-alive, UPGRADE"),
         ("Connection", "Upgrade, HTTP2-Settings"),
         ("Content-Length", "0"),
@@ -78,6 +77,10 @@ fn each_rule_refuses() {
         ("Host", None, 400),
         ("Upgrade", None, 426),
         ("Upgrade", Some("h2c"), 426),
+        ("Upgrade", Some("h2c, websocket"), 400),
+        ("Upgrade", Some("websocket, h2c"), 400),
+        ("Upgrade", Some("websocket, websocket"), 400),
+        ("Upgrade", Some("websocket,"), 400),
         ("Upgrade", Some("websocket/13"), 426),
         ("Upgrade", Some("xwebsocket"), 426),
         ("Connection", None, 400),

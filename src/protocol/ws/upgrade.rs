@@ -11,7 +11,8 @@ use sha1::{Digest as _, Sha1};
 
 use super::negotiation::{Deflate, DeflateOffer, check_answer};
 use crate::http::{
-    BadResponse, Body, Headers, Method, Refusal, Request, Response, has_token, list, write_header,
+    BadResponse, Body, Headers, Method, Refusal, Request, Response, has_token, is_token_byte, list,
+    write_header,
 };
 
 const KEY_CHARS: usize = 24;
@@ -85,9 +86,14 @@ pub fn check_upgrade<'b>(request: &Request<'b>) -> Result<Upgrade<'b>, Refusal> 
     if !headers.all("connection").any(|value| has_token(value, "upgrade")) {
         return Err(Refusal::new(400, "an upgrade needs Connection: Upgrade"));
     }
+    // Whoever is on the way may have chosen another one of them: `h2c` carries requests past it.
+    if request.wants_other_upgrade() {
+        return Err(Refusal::new(400, "ask for one protocol: send Upgrade: websocket alone"));
+    }
     // A proxy that does not see the upgrade would take the body for the next request.
     if !matches!(request.body, Body::None | Body::Length(0)) {
-        return Err(Refusal::new(400, "an upgrade request has no body: drop Content-Length"));
+        let reason = "an upgrade request has no body: drop Content-Length and Transfer-Encoding";
+        return Err(Refusal::new(400, reason));
     }
     //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.5
     //# |Sec-WebSocket-Version| header field MUST NOT appear
@@ -134,9 +140,7 @@ fn check_key(headers: Headers<'_>) -> Result<&[u8], Refusal> {
 }
 
 fn is_token(element: &[u8]) -> bool {
-    let is_token_char =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !element.is_empty() && element.iter().all(is_token_char)
+    !element.is_empty() && element.iter().all(|&byte| is_token_byte(byte))
 }
 
 /// The first of the supported subprotocols that is offered: the server's order decides.

@@ -109,6 +109,13 @@ impl Client {
         self.bytes_sent += bytes.len() as u64;
     }
 
+    /// Sends, unless the peer no longer listens.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        let sent = self.stream.write_all(bytes).is_ok();
+        self.bytes_sent += if sent { bytes.len() as u64 } else { 0 };
+        sent
+    }
+
     /// Another handle to the same socket, for a thread that only sends.
     pub(crate) fn sender(&self) -> TcpStream {
         self.stream.try_clone().unwrap()

@@ -86,8 +86,10 @@ impl Running {
     pub(crate) fn start(engine: Engine, workers: usize, given: &[&str]) -> Self {
         let flags = flags(engine, workers, given);
         let config = config_of(flags.iter().map(String::as_str)).unwrap();
-        let subprotocols = config.subprotocols.clone();
-        let surface = move |_| Surface::new(subprotocols.clone());
+        let surface = {
+            let config = config.clone();
+            move |_| Surface::of(&config)
+        };
         let server = Server::start(&config, &Logger::silent(), surface).unwrap();
         let address = server.listeners()[0].address.tcp().unwrap();
         let (listeners, metrics) = (server.listeners().to_vec(), server.metrics().to_vec());

@@ -43,7 +43,11 @@ mod metrics;
 mod origin;
 mod peers;
 mod process;
+mod publishing;
 mod refusals;
+mod requests;
 mod resume;
 mod slow;
+#[path = "../requests.rs"]
+mod table;
 mod websocket;

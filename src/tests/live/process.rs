@@ -59,6 +59,8 @@ pub(crate) struct Process {
     /// The first line on stderr.
     pub(crate) first: String,
     stderr: Receiver<String>,
+    /// What it said on stderr since the start.
+    heard: Vec<String>,
 }
 
 impl Process {
@@ -87,13 +89,28 @@ impl Process {
                 break address.parse().unwrap();
             }
         };
-        Self { child, address, listening, admin, first, stderr }
+        Self { child, address, listening, admin, first, stderr, heard: Vec::new() }
     }
 
     pub(crate) fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &script]).status().unwrap();
         assert!(status.success(), "{script}: {status}");
+    }
+
+    /// What it has said on stderr by now.
+    pub(crate) fn said(&mut self) -> &[String] {
+        self.heard.extend(self.stderr.try_iter());
+        &self.heard
+    }
+
+    /// Waits until it has said a line on stderr that has these words.
+    pub(crate) fn await_line(&mut self, words: &str) {
+        let has_words = |lines: &[String]| lines.iter().any(|line| line.contains(words));
+        while !has_words(&self.heard) {
+            let line = self.stderr.recv_timeout(LIMIT).unwrap();
+            self.heard.push(line);
+        }
     }
 
     /// Waits until it has ended, by itself.
