@@ -102,6 +102,9 @@ pub(crate) struct TesteeFlags {
     /// What carries the client
     #[arg(long, env = "LOADGEN_ENGINE", default_value = "auto")]
     pub(crate) engine: EngineFlag,
+    /// Offer permessage-deflate, and compress every message where it is accepted
+    #[arg(long, env = "LOADGEN_COMPRESSION", default_value = "on")]
+    pub(crate) compression: SwitchFlag,
     /// Only the last line
     #[arg(long, env = "LOADGEN_QUIET")]
     pub(crate) quiet: bool,
@@ -196,6 +199,13 @@ pub(crate) struct LoadFlags {
     /// A subprotocol to offer, repeatable
     #[arg(long, env = "LOADGEN_SUBPROTOCOL", value_name = "NAME", value_delimiter = ',')]
     pub(crate) subprotocol: Vec<String>,
+    /// Offer permessage-deflate on WebSockets, and compress where it is accepted
+    #[arg(long, env = "LOADGEN_COMPRESSION", default_value = "off")]
+    pub(crate) compression: SwitchFlag,
+    /// Messages of fewer bytes are sent as they are
+    #[arg(long, env = "LOADGEN_COMPRESSION_THRESHOLD", default_value = "64", value_name = "BYTES")]
+    #[arg(value_parser = units::size)]
+    pub(crate) compression_threshold: u64,
 }
 
 /// Flags about what is shown and written.
@@ -247,6 +257,19 @@ impl From<ModeFlag> for Mode {
             ModeFlag::Fanout => Self::Fanout,
             ModeFlag::Idle => Self::Idle,
         }
+    }
+}
+
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SwitchFlag {
+    On,
+    Off,
+}
+
+impl SwitchFlag {
+    pub(crate) const fn is_on(self) -> bool {
+        matches!(self, Self::On)
     }
 }
 

@@ -7,6 +7,7 @@
 mod answer;
 mod chunked;
 mod client;
+pub(crate) mod codec;
 mod conductor;
 mod control;
 mod cost;
@@ -340,6 +341,7 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
         connections_refused: ledger.refused,
         connections_lost: ledger.lost,
         reconnects: ledger.reconnects,
+        compression: scenario.compression.map(|_| ledger.compressed),
         engine: crew.engine.name(),
     }
 }

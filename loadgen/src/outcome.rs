@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hdrhistogram::Histogram;
+pub use ringwire_protocol::ws::Deflate;
 
 /// How error codes begin whose cause is on this machine: ports, descriptors, memory.
 pub const LOCAL_ERROR_PREFIX: &str = "local.";
@@ -98,6 +99,35 @@ pub struct ServerCost {
     pub rss_after_bytes: u64,
 }
 
+/// What came of offering permessage-deflate, over the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compressed {
+    /// Connections whose server accepted.
+    pub connections: u64,
+    /// What the first of them agreed on.
+    pub agreed: Option<Deflate>,
+    /// Messages sent compressed.
+    pub messages_sent: u64,
+    /// Messages received compressed.
+    pub messages_received: u64,
+}
+
+impl Compressed {
+    /// One more server has accepted.
+    pub(crate) fn agreed(&mut self, agreed: Deflate) {
+        self.connections += 1;
+        self.agreed.get_or_insert(agreed);
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.agreed = self.agreed.or(other.agreed);
+        self.messages_sent += other.messages_sent;
+        self.messages_received += other.messages_received;
+    }
+}
+
 /// Everything one run measured.
 ///
 /// "Of the window" means: intended (open loop) or sent (closed loop) within it; such a message
@@ -178,6 +208,8 @@ pub struct Outcome {
     pub connections_lost: u32,
     /// Connections opened again by polling clients because the server had closed them.
     pub reconnects: u64,
+    /// What came of offering compression; `None`: it was not offered.
+    pub compression: Option<Compressed>,
     /// The engine that carried the client, `"uring"` or `"epoll"`.
     pub engine: &'static str,
 }

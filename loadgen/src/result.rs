@@ -4,7 +4,10 @@
 //! `null` and never 0. The schema beside (`schema/result.schema.json`) is checked by tests. A file
 //! is written whole or not at all.
 
-use hdrhistogram::Histogram;
+mod latency;
+
+pub(crate) use latency::Latency;
+
 use loadgen::scenario::{Scenario, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,6 +80,9 @@ pub(crate) struct Run {
     pub(crate) loadgen: Loadgen,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) rounds: Vec<Round>,
+    /// What came of offering permessage-deflate; absent where it was not offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) compression: Option<Compression>,
     /// Who may send at any time: `both` or `server_to_client`. Of `compare`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) direction: Option<String>,
@@ -135,39 +141,6 @@ impl Figures {
     };
 }
 
-/// Percentiles of a histogram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) count: u64,
-    pub(crate) min: Option<u64>,
-    pub(crate) p50: Option<u64>,
-    pub(crate) p90: Option<u64>,
-    pub(crate) p99: Option<u64>,
-    pub(crate) p99_9: Option<u64>,
-    pub(crate) p99_99: Option<u64>,
-    pub(crate) max: Option<u64>,
-}
-
-impl Latency {
-    /// Reads the percentiles that the samples support: at least 10 / (1 - q) of them.
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        let count = histogram.len();
-        let at = |quantile: f64, samples_needed: u64| {
-            (count >= samples_needed).then(|| histogram.value_at_quantile(quantile))
-        };
-        Self {
-            count,
-            min: (count > 0).then(|| histogram.min()),
-            p50: at(0.5, 20),
-            p90: at(0.9, 100),
-            p99: at(0.99, 1_000),
-            p99_9: at(0.999, 10_000),
-            p99_99: at(0.9999, 100_000),
-            max: (count > 0).then(|| histogram.max()),
-        }
-    }
-}
-
 /// What the server used.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Server {
@@ -188,6 +161,26 @@ pub(crate) struct Loadgen {
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) thread_busy_share_max: Option<f64>,
     pub(crate) schedule_lag_ns: Latency,
+}
+
+/// What came of offering permessage-deflate, over the whole run, warm-up included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Compression {
+    /// Connections whose server accepted.
+    pub(crate) connections: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    /// What the first of them agreed on.
+    pub(crate) agreed: Option<Agreed>,
+}
+
+/// The agreed parameters of RFC 7692.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Agreed {
+    pub(crate) server_window_bits: u8,
+    pub(crate) client_window_bits: u8,
+    pub(crate) server_no_context_takeover: bool,
+    pub(crate) client_no_context_takeover: bool,
 }
 
 /// How many connections there were.
@@ -323,36 +316,6 @@ mod tests {
     use super::*;
     use crate::samples;
 
-    fn histogram(count: u64) -> Histogram<u64> {
-        let mut histogram = Histogram::new(3).unwrap();
-        for value in 1..=count {
-            histogram.record(value).unwrap();
-        }
-        histogram
-    }
-
-    #[test]
-    fn percentiles_need_ten_over_one_minus_q_samples() {
-        let has = |count| {
-            let latency = Latency::of(&histogram(count));
-            let values = [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99];
-            values.iter().filter(|value| value.is_some()).count()
-        };
-        let borders = [(20, 1), (100, 2), (1_000, 3), (10_000, 4), (100_000, 5)];
-        for (count, expected) in borders {
-            assert_eq!(has(count), expected, "{count}");
-            assert_eq!(has(count - 1), expected - 1, "{}", count - 1);
-        }
-    }
-
-    #[test]
-    fn an_empty_histogram_is_null_and_never_zero() {
-        let latency = Latency::of(&histogram(0));
-        assert_eq!(latency, Latency::default());
-        let one = Latency::of(&histogram(1));
-        assert_eq!((one.count, one.min, one.max, one.p50), (1, Some(1), Some(1), None));
-    }
-
     #[test]
     fn dates_are_of_the_calendar() {
         let table = [
@@ -390,6 +353,17 @@ mod tests {
         let mut run = crate::summary::run(&scenario, &samples::outcome());
         run.theory = Some(Figures::NONE);
         run.direction = Some("both".to_owned());
+        run.compression = Some(Compression {
+            connections: 200,
+            messages_sent: 0,
+            messages_received: 16_000,
+            agreed: Some(Agreed {
+                server_window_bits: 15,
+                client_window_bits: 15,
+                server_no_context_takeover: false,
+                client_no_context_takeover: false,
+            }),
+        });
         run.rounds = vec![
             crate::summary::round(1, &samples::outcome()),
             Round::failed(2, "the server went away"),

@@ -77,6 +77,7 @@ pub(crate) fn outcome() -> Outcome {
         connections_refused: 0,
         connections_lost: 0,
         reconnects: 0,
+        compression: None,
         engine: "uring",
     }
 }

@@ -136,6 +136,13 @@ impl Rate {
     }
 }
 
+/// That permessage-deflate (RFC 7692) is offered, and what is compressed where it is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Payloads of fewer bytes go as they are.
+    pub threshold_bytes: usize,
+}
+
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -188,6 +195,8 @@ pub struct Scenario {
     pub headers: Vec<(String, String)>,
     /// Subprotocols offered in an upgrade.
     pub subprotocols: Vec<String>,
+    /// Whether compression is offered in an upgrade. [`Transport::Ws`] only.
+    pub compression: Option<Compression>,
     /// Which engine carries the client.
     pub engine: EngineChoice,
     /// The server's process, if its cost is to be measured.
@@ -224,6 +233,9 @@ impl Scenario {
         }
         if self.transport == Transport::Poll && self.poll_interval.is_zero() {
             return wrong("--poll-interval must be above 0");
+        }
+        if self.compression.is_some() && self.transport != Transport::Ws {
+            return wrong("--compression on needs a ws:// URL: it is WebSocket's");
         }
         if self.in_flight == Some(0) {
             return wrong("--in-flight must be at least 1");

@@ -3,11 +3,12 @@
 //! Pure functions. Costs are divided by what was delivered *in* the window, as they are taken
 //! from the window; rates and losses are of the window's own messages.
 
-use loadgen::outcome::{Ended as EngineEnded, Outcome, ServerCost};
+use loadgen::outcome::{Compressed, Ended as EngineEnded, Outcome, ServerCost};
 use loadgen::scenario::{Mode, Scenario};
 
 use crate::result::{
-    Connections, Ended, Interval, Latency, Loadgen, Round, Run, Server, per, rounded,
+    Agreed, Compression, Connections, Ended, Interval, Latency, Loadgen, Round, Run, Server, per,
+    rounded,
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -57,6 +58,7 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         loadgen: generator(outcome),
         intervals: intervals(outcome),
         rounds: Vec::new(),
+        compression: outcome.compression.as_ref().map(compression),
         direction: None,
         requests_per_message: None,
         theory: None,
@@ -96,6 +98,20 @@ fn server(cost: &ServerCost, delivered: u64, connections: u64) -> Server {
 pub(crate) fn rss_bytes_per_connection(cost: &ServerCost, connections: u64) -> Option<u64> {
     let grown = cost.rss_connected_bytes.checked_sub(cost.rss_before_bytes)?;
     (grown > 0 && connections > 0).then(|| grown / connections)
+}
+
+fn compression(compressed: &Compressed) -> Compression {
+    Compression {
+        connections: compressed.connections,
+        messages_sent: compressed.messages_sent,
+        messages_received: compressed.messages_received,
+        agreed: compressed.agreed.map(|deflate| Agreed {
+            server_window_bits: deflate.server_window_bits,
+            client_window_bits: deflate.client_window_bits,
+            server_no_context_takeover: deflate.server_no_context_takeover,
+            client_no_context_takeover: deflate.client_no_context_takeover,
+        }),
+    }
 }
 
 fn generator(outcome: &Outcome) -> Loadgen {
@@ -208,6 +224,9 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
     for (into, other) in shares.zip(&other.generator.thread_busy_share) {
         *into = into.max(*other);
     }
+    if let (Some(into), Some(other)) = (&mut into.compression, &other.compression) {
+        into.add(other);
+    }
     into.server = merged_server(into.server, other.server);
     if into.ended == EngineEnded::Completed {
         into.ended = other.ended;
@@ -230,6 +249,7 @@ mod tests {
     use super::*;
     use crate::cli::plan::tests::scenario;
     use crate::samples;
+    use loadgen::outcome::Deflate;
     use loadgen::scenario::{Rate, Transport};
 
     fn fanout() -> Scenario {
@@ -263,6 +283,27 @@ mod tests {
         assert_eq!(run.server, None);
         assert_eq!(run.wire_bytes_per_message, None);
         assert_eq!(run.loadgen.cpu_ns_per_message, None);
+    }
+
+    #[test]
+    fn what_was_agreed_on_is_told_and_rounds_add_up() {
+        let compressed =
+            Compressed { connections: 3, agreed: None, messages_sent: 1, messages_received: 2 };
+        let mut one = Outcome { compression: Some(compressed), ..samples::outcome() };
+        assert_eq!(run(&fanout(), &one).compression.unwrap().agreed, None);
+        let agreed = Deflate {
+            server_window_bits: 15,
+            client_window_bits: 9,
+            server_no_context_takeover: true,
+            client_no_context_takeover: false,
+        };
+        let compressed = Compressed { agreed: Some(agreed), ..compressed };
+        merge(&mut one, &Outcome { compression: Some(compressed), ..samples::outcome() });
+        let told = run(&fanout(), &one).compression.unwrap();
+        let counts = (told.connections, told.messages_sent, told.messages_received);
+        assert_eq!(counts, (6, 2, 4));
+        assert_eq!(told.agreed.unwrap().client_window_bits, 9);
+        assert_eq!(run(&fanout(), &samples::outcome()).compression, None);
     }
 
     #[test]

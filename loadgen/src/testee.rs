@@ -36,6 +36,8 @@ pub struct Plan {
     pub cases: Vec<RangeInclusive<u32>>,
     /// The largest message that is said back; a larger one is answered with Close 1009.
     pub message_bytes_max: usize,
+    /// Whether permessage-deflate is offered; where it is accepted, every message is compressed.
+    pub compression: bool,
     /// What carries the client.
     pub engine: EngineChoice,
 }

@@ -4,7 +4,7 @@
 //! code 104, before anything is opened.
 
 use loadgen::outcome::Failure;
-use loadgen::scenario::{Mode, Rate, Scenario, Target, Transport};
+use loadgen::scenario::{Compression, Mode, Rate, Scenario, Target, Transport};
 use loadgen::testee;
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ pub(crate) fn testee(flags: &TesteeFlags) -> Result<testee::Plan, Failure> {
         agent: flags.agent.clone(),
         cases: flags.cases.clone(),
         message_bytes_max: usize::try_from(flags.max_message_size).unwrap_or(usize::MAX),
+        compression: flags.compression.is_on(),
         engine: flags.engine.into(),
     })
 }
@@ -107,9 +108,15 @@ pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure
         seed: load.seed,
         headers: load.header.clone(),
         subprotocols: load.subprotocol.clone(),
+        compression: compression(load),
         engine: load.engine.into(),
         server_pid: None,
     })
+}
+
+fn compression(load: &LoadFlags) -> Option<Compression> {
+    let threshold_bytes = usize::try_from(load.compression_threshold).unwrap_or(usize::MAX);
+    load.compression.is_on().then_some(Compression { threshold_bytes })
 }
 
 /// The engine's rate of an exact fraction per second.
@@ -226,6 +233,10 @@ pub(crate) mod tests {
              --poll-interval 100ms --seed 7 -H A:b --subprotocol x,y --engine epoll",
         )
         .unwrap();
+        assert_eq!(scenario.compression, None);
+        let line = "ws://127.0.0.1:1/ --compression on --compression-threshold 1k";
+        let compression = Some(Compression { threshold_bytes: 1_024 });
+        assert_eq!(planned(line).unwrap().compression, compression);
         assert_eq!((scenario.transport, scenario.mode), (Transport::Poll, Mode::Fanout));
         assert_eq!(scenario.connections, 1_000);
         assert_eq!(scenario.duration, Duration::from_secs(120));
@@ -259,6 +270,7 @@ pub(crate) mod tests {
             ("ws://127.0.0.1:1/ --transport sse", "http:// URL"),
             ("http://127.0.0.1:1/ --transport sse --mode echo", "--mode echo needs"),
             ("ws://127.0.0.1:1/ --size 19", "--size"),
+            ("http://127.0.0.1:1/ --transport sse --compression on", "--compression on needs"),
             ("ws://127.0.0.1:1/ -c 0", "--connections"),
             ("ws://127.0.0.1:1/ --mode fanout -c 0", "--connections"),
             ("ws://127.0.0.1:1/ -d 0", "--duration"),

@@ -132,6 +132,8 @@ fn scenario(
         Subject::Row(row) => {
             let row = comparison.plan.rows[row];
             scenario.transport = row.transport;
+            // The other transports have none, and a row is measured as its users find it.
+            scenario.compression = scenario.compression.filter(|_| row.transport == Transport::Ws);
             scenario.warmup = Duration::from_nanos(comparison.plan.warmup_ns(row));
             if let Some(ns) = row.poll_interval_ns {
                 scenario.poll_interval = Duration::from_nanos(ns);

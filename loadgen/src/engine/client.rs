@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 
 use ringwire_ring::{Batch, Completion, Driver, Errno, Lease, Slot};
 
+use crate::engine::codec::Workshop;
 use crate::engine::control::Control;
 use crate::engine::error::ErrorCode;
 use crate::engine::hear::{Ear, Heard};
@@ -52,6 +53,10 @@ pub(crate) struct Client<D> {
     /// When the present batch's first send was written: the sent time of all of them.
     stamp_ns: u64,
     keys: Keys,
+    workshop: Workshop,
+    /// Scratch: a payload before it is compressed, a frame before it is sent.
+    payload: Vec<u8>,
+    frame: Vec<u8>,
     ledger: Ledger,
     /// Members that may have something to say.
     ready: Vec<u32>,
@@ -87,6 +92,9 @@ impl<D: Driver> Client<D> {
             batch_number: 1,
             stamp_ns: 0,
             keys: Keys::new(),
+            workshop: Workshop::default(),
+            payload: Vec::new(),
+            frame: Vec::new(),
             ledger: Ledger::new(),
             ready: Vec::new(),
             completions: Vec::new(),
@@ -221,7 +229,8 @@ impl<D: Driver> Client<D> {
             false => &mut [],
         };
         let origin_ns = self.schedule.as_ref().map(|schedule| schedule.origin_ns);
-        let mut ear = Ear::new(&self.plan, &mut self.ledger, trackers, self.now_ns, origin_ns);
+        let (plan, ledger, workshop) = (&self.plan, &mut self.ledger, &mut self.workshop);
+        let mut ear = Ear::new(plan, ledger, workshop, trackers, self.now_ns, origin_ns);
         let answered = self.members[member].answered;
         let result = ear.hear(&mut self.members[member], &mut lease);
         let heard = ear.heard;
@@ -285,7 +294,7 @@ impl<D: Driver> Client<D> {
         let code = match result {
             Err(errno) => ErrorCode::of(errno),
             Ok(()) => match &self.members[member].speech {
-                Speech::Ws(_) => ErrorCode::WsClose(1006),
+                Speech::Ws(..) => ErrorCode::WsClose(1006),
                 Speech::Sse(_) => ErrorCode::SseEnded,
                 Speech::None | Speech::Opening(_) | Speech::Http(_) => ErrorCode::HttpEnded,
             },

@@ -5,11 +5,14 @@
 
 use ringwire_protocol::http::{HeadLimits, HeadScanner, Response, parse_response};
 use ringwire_protocol::poll::parse_answer;
-use ringwire_protocol::ws::{Cursor, Event, Inbound, Limits, Role, check_switching};
+use ringwire_protocol::ws::{
+    Cursor, DeflateOffer, Event, Inbound, Limits, Role, Violation, check_switching,
+};
 use ringwire_protocol::{Position, sse};
 
 use crate::engine::answer::{ANSWER_BYTES_MAX, Answer};
 use crate::engine::chunked::Chunks;
+use crate::engine::codec::{Codec, Workshop};
 use crate::engine::error::ErrorCode;
 use crate::engine::ledger::Ledger;
 use crate::engine::member::{Member, Opening, Part, Speech, Stream};
@@ -49,6 +52,7 @@ pub(crate) struct Heard {
 pub(crate) struct Ear<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) ledger: &'a mut Ledger,
+    pub(crate) workshop: &'a mut Workshop,
     /// Those of this connection, by publisher.
     pub(crate) trackers: &'a mut [Tracker],
     pub(crate) now_ns: u64,
@@ -66,6 +70,7 @@ impl<'a> Ear<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
         ledger: &'a mut Ledger,
+        workshop: &'a mut Workshop,
         trackers: &'a mut [Tracker],
         now_ns: u64,
         origin_ns: Option<u64>,
@@ -73,6 +78,7 @@ impl<'a> Ear<'a> {
         Self {
             plan,
             ledger,
+            workshop,
             trackers,
             now_ns,
             origin_ns,
@@ -100,7 +106,7 @@ impl<'a> Ear<'a> {
     fn hear_speech(&mut self, member: &mut Member, bytes: &mut [u8]) -> Result<(), ErrorCode> {
         match &mut member.speech {
             Speech::None => Err(ErrorCode::HttpMalformed),
-            Speech::Ws(inbound) => self.hear_ws(inbound, bytes),
+            Speech::Ws(inbound, codec) => self.hear_ws(inbound, codec.as_deref_mut(), bytes),
             Speech::Sse(stream) => self.hear_sse(stream, bytes),
             Speech::Http(reader) => {
                 let Some(answer) = reader.read(bytes, |answer| {
@@ -148,11 +154,21 @@ impl<'a> Ear<'a> {
                 return Err(ErrorCode::UpgradeStatus(response.status));
             }
             let offered = &self.plan.scenario.subprotocols;
-            check_switching(&response, &opening.key, offered, None).map_err(|bad| {
-                self.heard.refusal = Some(bad.to_string());
-                ErrorCode::UpgradeAnswer
-            })?;
-            return Ok(Speech::Ws(Inbound::new(Role::Client)));
+            let offer = self.plan.scenario.compression.map(|_| DeflateOffer::default());
+            let key = &opening.key;
+            let switched =
+                check_switching(&response, key, offered, offer.as_ref()).map_err(|bad| {
+                    self.heard.refusal = Some(bad.to_string());
+                    ErrorCode::UpgradeAnswer
+                })?;
+            return Ok(match switched.deflate {
+                None => Speech::Ws(Inbound::new(Role::Client), None),
+                Some(agreed) => {
+                    self.ledger.compressed.agreed(agreed);
+                    let codec = Box::new(Codec::new(agreed));
+                    Speech::Ws(Inbound::with_deflate(Role::Client), Some(codec))
+                }
+            });
         }
         if response.status != 200 {
             self.heard.refusal = Some(quote(&response, rest));
@@ -170,17 +186,27 @@ impl<'a> Ear<'a> {
         Ok(Speech::Sse(Box::new(Stream { chunks, parser })))
     }
 
-    fn hear_ws(&mut self, inbound: &mut Inbound, bytes: &mut [u8]) -> Result<(), ErrorCode> {
+    fn hear_ws(
+        &mut self,
+        inbound: &mut Inbound,
+        mut codec: Option<&mut Codec>,
+        bytes: &mut [u8],
+    ) -> Result<(), ErrorCode> {
+        let violated = |violation: Violation| ErrorCode::WsViolation(violation.close_code());
         let mut cursor = Cursor::new(bytes);
         loop {
-            let event = inbound
-                .next(&mut cursor, &WS_LIMITS)
-                .map_err(|violation| ErrorCode::WsViolation(violation.close_code()))?;
-            match event {
+            match inbound.next(&mut cursor, &WS_LIMITS).map_err(violated)? {
                 None => return Ok(()),
                 Some(Event::Message { payload, .. }) => self.message(payload),
-                // Not without an offer, and none was made.
-                Some(Event::Compressed { .. }) => return Err(ErrorCode::WsViolation(1002)),
+                Some(Event::Compressed { kind, payload }) => {
+                    let codec = codec.as_deref_mut();
+                    let codec = codec.ok_or(Violation::ReservedBits).map_err(violated)?;
+                    let inflated = codec.inflate(payload, kind, &WS_LIMITS, self.workshop);
+                    let plain = inflated.map_err(violated)?;
+                    self.ledger.compressed.messages_received += 1;
+                    self.message(&plain);
+                    self.workshop.keep(plain);
+                }
                 Some(Event::Ping(payload)) => {
                     let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
                     self.heard.pings.push(len);

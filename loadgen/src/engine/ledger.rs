@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::error::ErrorCode;
 use crate::engine::sequence::Arrival;
-use crate::outcome::Interval;
+use crate::outcome::{Compressed, Interval};
 use crate::recorder::Recorder;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -73,6 +73,7 @@ pub(crate) struct Ledger {
     pub(crate) refused: u32,
     pub(crate) lost: u32,
     pub(crate) reconnects: u64,
+    pub(crate) compressed: Compressed,
     window: Window,
     /// Whether this turn's time is in the window.
     in_window: bool,
@@ -110,6 +111,7 @@ impl Ledger {
             refused: 0,
             lost: 0,
             reconnects: 0,
+            compressed: Compressed::default(),
             window: Window::UNKNOWN,
             in_window: false,
             second: 0,
@@ -231,6 +233,7 @@ impl Ledger {
         self.refused += other.refused;
         self.lost += other.lost;
         self.reconnects += other.reconnects;
+        self.compressed.add(&other.compressed);
         self.add_seconds(other);
     }
 

@@ -13,6 +13,7 @@ use ringwire_transport::Outbox;
 
 use crate::engine::answer::Reader;
 use crate::engine::chunked::Chunks;
+use crate::engine::codec::Codec;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,8 @@ pub(crate) enum Speech {
     None,
     /// The answer's head, of an upgrade or an event stream.
     Opening(Box<Opening>),
-    Ws(Inbound),
+    /// With its compression, if that was agreed on.
+    Ws(Inbound, Option<Box<Codec>>),
     Sse(Box<Stream>),
     Http(Reader),
 }

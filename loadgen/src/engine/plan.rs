@@ -4,7 +4,9 @@
 //! allocates nothing.
 
 use ringwire_protocol::http::encode_request;
-use ringwire_protocol::ws::{HEADER_BYTES_MAX, Opcode, encode_header, frame_len, mask};
+use ringwire_protocol::ws::{
+    DeflateOffer, HEADER_BYTES_MAX, Opcode, encode_deflate_offer, encode_header, frame_len, mask,
+};
 
 use crate::engine::payload::{Format, STAMP_BYTES, Stamp};
 use crate::scenario::{Mode, Scenario, Transport};
@@ -34,6 +36,10 @@ pub(crate) struct Plan {
     pub(crate) channels: Box<[Channel]>,
     /// Messages one connection may have without a reply.
     pub(crate) in_flight_max: u64,
+    /// Further headers of an upgrade.
+    pub(crate) upgrade_headers: Vec<(String, String)>,
+    /// Payloads are compressed where that is agreed on.
+    pub(crate) is_worth_compressing: bool,
 }
 
 impl Plan {
@@ -47,7 +53,19 @@ impl Plan {
             (_, Some(in_flight), _) => u64::from(in_flight),
             (_, None, Some(_)) => u64::MAX,
         };
-        Self { scenario: scenario.clone(), format, channels, in_flight_max }
+        let is_worth_compressing = scenario
+            .compression
+            .is_some_and(|compression| scenario.size_bytes >= compression.threshold_bytes);
+        let offer = scenario.compression.map(|_| encode_deflate_offer(&DeflateOffer::default()));
+        let offer = offer.map(|offer| ("Sec-WebSocket-Extensions".to_owned(), offer));
+        Self {
+            scenario: scenario.clone(),
+            format,
+            channels,
+            in_flight_max,
+            upgrade_headers: scenario.headers.iter().cloned().chain(offer).collect(),
+            is_worth_compressing,
+        }
     }
 
     pub(crate) fn is_open_loop(&self) -> bool {
@@ -68,9 +86,11 @@ impl Plan {
         }
     }
 
-    /// Bytes of one echo frame.
-    pub(crate) fn frame_bytes(&self) -> usize {
-        frame_len(self.format.size_bytes(), true)
+    /// Bytes of one echo frame at most: compressed it may be a little longer.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        let size = self.format.size_bytes();
+        let growth = if self.is_worth_compressing { size / 8 + 64 } else { 0 };
+        frame_len(size + growth, true)
     }
 
     /// Writes an echo frame to the start of `out`; its bytes.
@@ -104,7 +124,8 @@ impl Plan {
         len
     }
 
-    fn write_payload(&self, payload: &mut [u8], stamp: Stamp) {
+    /// Fills `payload`, which has the size of one.
+    pub(crate) fn write_payload(&self, payload: &mut [u8], stamp: Stamp) {
         stamp.encode(payload);
         payload[STAMP_BYTES..].copy_from_slice(self.format.padding());
     }
@@ -195,6 +216,7 @@ mod tests {
             seed: 0,
             headers: vec![("X-A".into(), "b".into())],
             subprotocols: vec![],
+            compression: None,
             engine: EngineChoice::Auto,
             server_pid: None,
         }

@@ -11,9 +11,10 @@ use ringwire_protocol::ws::{End, client_key};
 use ringwire_ring::{Completion, Driver, Errno, Shutdown, Slot};
 use ringwire_transport::Outbox;
 
-use super::dialogue::{Dialogue, Manner};
+use super::dialogue::{Dialogue, Hand, Manner, Terms};
 use super::{Plan, Tally};
 use crate::engine::broken;
+use crate::engine::codec::Workshop;
 use crate::engine::error::ErrorCode;
 use crate::engine::keys::Keys;
 use crate::outcome::Failure;
@@ -63,6 +64,7 @@ pub(crate) struct Client<D> {
     driver: D,
     plan: Plan,
     keys: Keys,
+    workshop: Workshop,
     completions: Vec<Completion>,
     /// What is written next, on its way to the outbox.
     out: Vec<u8>,
@@ -77,6 +79,7 @@ impl<D: Driver> Client<D> {
             driver,
             plan,
             keys: Keys::new(),
+            workshop: Workshop::default(),
             completions: Vec::new(),
             out: Vec::new(),
             errands: VecDeque::from([Errand::Count]),
@@ -134,9 +137,14 @@ impl<D: Driver> Client<D> {
         };
         let mut nonce = [0; 16];
         self.driver.entropy(&mut nonce);
-        let (key, limit) = (client_key(nonce), self.plan.message_bytes_max);
+        let terms = Terms {
+            manner,
+            message_bytes_max: self.plan.message_bytes_max,
+            compression: self.plan.compression,
+        };
+        let key = client_key(nonce);
         let mut request = Vec::new();
-        let dialogue = Dialogue::open(&target.host, &path, key, manner, limit, &mut request);
+        let dialogue = Dialogue::open(&target.host, &path, key, terms, &mut request);
         let slot = self
             .driver
             .connect(&target.address.into(), None)
@@ -206,10 +214,11 @@ impl<D: Driver> Client<D> {
 
     /// Takes in what there is room to answer; says how many bytes that was.
     fn take_in(&mut self, bytes: &mut [u8]) -> Result<usize, Failure> {
-        let Self { talk: Some(talk), out, keys, driver, .. } = self else { return Ok(0) };
-        let room = QUEUED_BYTES_MAX.saturating_sub(talk.outbox.queued_bytes());
-        out.clear();
-        match talk.dialogue.hear(bytes, out, room, || keys.next(driver)) {
+        let Self { talk, out, keys, driver, workshop, .. } = self;
+        let Some(talk) = talk else { return Ok(0) };
+        let out_bytes_max = QUEUED_BYTES_MAX.saturating_sub(talk.outbox.queued_bytes());
+        let mut hand = Hand { out, out_bytes_max, workshop, mask_key: &mut || keys.next(driver) };
+        match talk.dialogue.hear(bytes, &mut hand) {
             Ok(used) => {
                 talk.outbox.push(Bytes::from(std::mem::take(out)));
                 Ok(used)

@@ -74,6 +74,7 @@ fn has_type(wanted: &Value, value: &Value) -> bool {
         "array" => value.is_array(),
         "string" => value.is_string(),
         "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
         other => panic!("the validator does not know the type `{other}`"),
     };

@@ -17,7 +17,7 @@ impl<D: Driver> Client<D> {
         self.goodbye_until_ns = Some(self.now_ns.saturating_add(GOODBYE_NS));
         for position in 0..self.members.len() {
             let member = &self.members[position];
-            let is_ws = member.phase == Phase::Open && matches!(member.speech, Speech::Ws(_));
+            let is_ws = member.phase == Phase::Open && matches!(member.speech, Speech::Ws(..));
             if is_ws && member.outbox.is_none() {
                 self.write_close(position, 1000);
             } else if member.phase != Phase::Ended {

@@ -221,9 +221,9 @@ impl<D: Driver> Client<D> {
                 let key = client_key(nonce);
                 let scenario = &self.plan.scenario;
                 let path = &self.plan.channels[member.channel as usize].path;
-                let (host, headers) = (&scenario.target.host, &scenario.headers);
+                let (host, subprotocols) = (&scenario.target.host, &scenario.subprotocols);
+                let headers = &self.plan.upgrade_headers;
                 let mut out = Vec::new();
-                let subprotocols = &scenario.subprotocols;
                 encode_upgrade_request(&mut out, host, path, &key, subprotocols, headers);
                 member.speech = opening(key);
                 self.write(position, &out);

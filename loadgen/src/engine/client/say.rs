@@ -7,13 +7,13 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use ringwire_protocol::Position;
-use ringwire_protocol::ws::{Opcode, encode_close, encode_frame};
+use ringwire_protocol::ws::{Opcode, encode_close, encode_compressed_frame, encode_frame};
 use ringwire_ring::{BATCH_ARENA_BYTES, Driver, Slot};
 use ringwire_transport::Outbox;
 
 use super::Client;
 use crate::engine::error::ErrorCode;
-use crate::engine::member::{Late, Part, Phase};
+use crate::engine::member::{Late, Part, Phase, Speech};
 use crate::engine::payload::{PUBLISHER_MASK, Stamp};
 use crate::scenario::{Mode, Transport};
 
@@ -21,6 +21,9 @@ use crate::scenario::{Mode, Transport};
 /// take about a tenth of a millisecond, and larger submits gain nothing measurable.
 const BATCH_SENDS: usize = 64;
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// As above where each message is compressed on its way: that takes longer than all the rest.
+const BATCH_SENDS_COMPRESSED: usize = 8;
 
 /// A message above this goes to the outbox at once.
 const ARENA_MESSAGE_BYTES_MAX: usize = BATCH_ARENA_BYTES - BATCH_BYTES;
@@ -95,7 +98,7 @@ impl<D: Driver> Client<D> {
         let channels = self.plan.channels.len() as u64;
         let channel = usize::try_from(sent % channels).expect("below the channels");
         let bytes = match is_echo {
-            true => self.plan.frame_bytes(),
+            true => self.plan.frame_bytes_max(),
             false => self.plan.publication_bytes(channel),
         };
         let Some(slot) = self.prepare(position, bytes) else { return false };
@@ -118,6 +121,10 @@ impl<D: Driver> Client<D> {
         }
         self.ledger.sent(due.intended_ns, due.picked_up_ns, stamp_ns);
         let key = if is_echo { self.keys.next(&mut self.driver) } else { [0; 4] };
+        if is_echo && self.compresses(position) {
+            self.say_compressed(position, slot, stamp, key);
+            return true;
+        }
         let plan = &self.plan;
         let encode = |out: &mut [u8]| match is_echo {
             true => plan.write_frame(out, stamp, key),
@@ -125,13 +132,46 @@ impl<D: Driver> Client<D> {
         };
         if bytes > ARENA_MESSAGE_BYTES_MAX {
             let mut large = vec![0; bytes];
-            encode(&mut large);
+            let len = encode(&mut large);
+            large.truncate(len);
             self.queue(position, large.into());
             return true;
         }
         let len = encode(self.batch.arena());
         self.push(position, slot, len);
         true
+    }
+
+    /// Whether messages to `position` are compressed: agreed on, and large enough.
+    fn compresses(&self, position: usize) -> bool {
+        let is_agreed = matches!(self.members[position].speech, Speech::Ws(_, Some(_)));
+        is_agreed && self.plan.is_worth_compressing
+    }
+
+    /// Sends a message compressed; there is room for it.
+    fn say_compressed(&mut self, position: usize, slot: Slot, stamp: Stamp, key: [u8; 4]) {
+        let Speech::Ws(_, Some(codec)) = &mut self.members[position].speech else { return };
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.resize(self.plan.format.size_bytes(), 0);
+        self.plan.write_payload(&mut payload, stamp);
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.clear();
+        let packed = codec.deflate(&payload, &mut self.workshop);
+        encode_compressed_frame(&mut frame, Opcode::Text, packed, Some(key));
+        self.ledger.compressed.messages_sent += 1;
+        self.send_on(position, slot, &frame);
+        self.payload = payload;
+        self.frame = frame;
+    }
+
+    /// Sends `bytes` for which there is room.
+    fn send_on(&mut self, position: usize, slot: Slot, bytes: &[u8]) {
+        if bytes.len() <= ARENA_MESSAGE_BYTES_MAX {
+            self.batch.arena()[..bytes.len()].copy_from_slice(bytes);
+            self.push(position, slot, bytes.len());
+        } else {
+            self.queue(position, Bytes::copy_from_slice(bytes));
+        }
     }
 
     /// Makes room for a send of `bytes` of `position` in the batch, with a sent time that is now.
@@ -141,8 +181,10 @@ impl<D: Driver> Client<D> {
         let used = BATCH_ARENA_BYTES - self.batch.arena().len();
         let is_split =
             self.members[position].batch == self.batch_number && !self.batch.ends_with(slot);
+        let is_slow = self.plan.is_worth_compressing;
+        let sends_max = if is_slow { BATCH_SENDS_COMPRESSED } else { BATCH_SENDS };
         if used >= BATCH_BYTES
-            || self.batch.len() >= BATCH_SENDS
+            || self.batch.len() >= sends_max
             || is_split
             || bytes > ARENA_MESSAGE_BYTES_MAX
         {
@@ -165,11 +207,8 @@ impl<D: Driver> Client<D> {
     /// Sends bytes that are no message: a request, or an answer to the peer.
     pub(super) fn write(&mut self, position: usize, bytes: &[u8]) {
         match self.prepare(position, bytes.len()) {
-            Some(slot) if bytes.len() <= ARENA_MESSAGE_BYTES_MAX => {
-                self.batch.arena()[..bytes.len()].copy_from_slice(bytes);
-                self.push(position, slot, bytes.len());
-            }
-            _ => self.queue(position, Bytes::copy_from_slice(bytes)),
+            Some(slot) => self.send_on(position, slot, bytes),
+            None => self.queue(position, Bytes::copy_from_slice(bytes)),
         }
     }
 

@@ -8,9 +8,14 @@ use crate::engine::run;
 use crate::outcome::{Ended, Outcome, Progress, Tick};
 use crate::scenario::{EngineChoice, Mode, Rate, Scenario, Target, Transport};
 
-const ENGINES: [EngineChoice; 2] = [EngineChoice::Uring, EngineChoice::Epoll];
+pub(super) const ENGINES: [EngineChoice; 2] = [EngineChoice::Uring, EngineChoice::Epoll];
 
-fn scenario(server: &Server, engine: EngineChoice, mode: Mode, transport: Transport) -> Scenario {
+pub(super) fn scenario(
+    server: &Server,
+    engine: EngineChoice,
+    mode: Mode,
+    transport: Transport,
+) -> Scenario {
     let path = if mode == Mode::Echo { "/echo" } else { "/channels/news" };
     Scenario {
         target: Target {
@@ -35,17 +40,18 @@ fn scenario(server: &Server, engine: EngineChoice, mode: Mode, transport: Transp
         seed: 42,
         headers: vec![],
         subprotocols: vec![],
+        compression: None,
         engine,
         server_pid: Some(std::process::id()),
     }
 }
 
-fn measure(scenario: &Scenario) -> Outcome {
+pub(super) fn measure(scenario: &Scenario) -> Outcome {
     run(scenario, &(), &AtomicBool::new(false)).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 /// What holds of every run that nothing went wrong in.
-fn assert_whole(outcome: &Outcome, what: &str) {
+pub(super) fn assert_whole(outcome: &Outcome, what: &str) {
     let Outcome { messages_received, messages_expected, errors, .. } = outcome;
     assert_eq!(outcome.ended, Ended::Completed, "{what}");
     // A busy machine may answer a poll later than the next one is due.

@@ -15,8 +15,9 @@ use ringwire_protocol::http::{
     query_value,
 };
 use ringwire_protocol::ws::{
-    Cursor, Event, Inbound, Limits, Opcode, Role, check_upgrade, encode_close, encode_frame,
-    encode_switching,
+    Cursor, Deflate, DeflateTerms, Deflator, Effort, Event, Inbound, Inflator, Limits, Opcode,
+    Role, check_upgrade, encode_close, encode_compressed_frame, encode_frame, encode_switching,
+    negotiate_deflate,
 };
 use ringwire_protocol::{Epoch, Position, poll, sse};
 
@@ -43,6 +44,29 @@ pub(super) enum Mischief {
     Chunked,
     /// Answers every request with 404.
     NotFound,
+    /// None: it accepts an offer of compression, on these terms.
+    Deflate(DeflateTerms),
+    /// Sends compressed what is not.
+    DeflateDamaged,
+}
+
+/// How a server compresses on one connection, if it does.
+struct Packer(Option<Deflator>);
+
+impl Packer {
+    fn new(agreed: Option<Deflate>) -> Self {
+        let outgoing = agreed.map(|agreed| agreed.outgoing(Role::Server));
+        Self(outgoing.map(|direction| Deflator::new(direction, Effort::Thorough)))
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
+        let Some(deflator) = &mut self.0 else {
+            return encode_frame(out, Opcode::Text, payload, None);
+        };
+        let mut packed = Vec::new();
+        deflator.deflate(payload, &mut packed);
+        encode_compressed_frame(out, Opcode::Text, &packed, None);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +89,10 @@ pub(super) struct Server {
     shared: Arc<Shared>,
     mischief: Mischief,
 }
+
+/// What a server usually agrees to.
+pub(super) const DEFLATE_TERMS: DeflateTerms =
+    DeflateTerms { window_bits_max: 15, context_takeover: true };
 
 const EPOCH: Epoch = Epoch(7);
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 24, empty_fragments_max: 10 };
@@ -132,10 +160,19 @@ impl Server {
             if request.wants_upgrade() {
                 let upgrade = check_upgrade(&request).expect("a good upgrade");
                 let offset = self.len(request.path);
-                encode_switching(&mut out, upgrade.key, None, &[]);
+                let terms = match self.mischief {
+                    Mischief::Deflate(terms) => Some(terms),
+                    Mischief::DeflateDamaged => Some(DEFLATE_TERMS),
+                    _ => None,
+                };
+                let agreed = terms.and_then(|t| negotiate_deflate(upgrade.extensions(), &t));
+                let answer = agreed.map(|agreed| agreed.answer());
+                let answer = answer.as_deref().map(|value| ("Sec-WebSocket-Extensions", value));
+                encode_switching(&mut out, upgrade.key, None, answer.as_slice());
                 stream.write_all(&out).ok()?;
                 let path = request.path.to_owned();
-                return self.serve_ws(stream, &path, offset, rest);
+                let agreed = agreed.map(|agreed| agreed.deflate);
+                return self.serve_ws(stream, &path, offset, rest, agreed);
             }
             if request.accepts_event_stream() {
                 return self.serve_sse(stream, request.path);
@@ -246,22 +283,36 @@ impl Server {
         }
     }
 
-    fn serve_ws(&self, stream: TcpStream, path: &str, offset: usize, rest: Vec<u8>) -> Option<()> {
+    fn serve_ws(
+        &self,
+        stream: TcpStream,
+        path: &str,
+        offset: usize,
+        rest: Vec<u8>,
+        agreed: Option<Deflate>,
+    ) -> Option<()> {
         if path != "/echo" {
             let (server, path) = (self.clone(), path.to_owned());
             let writing = stream.try_clone().ok()?;
-            thread::spawn(move || server.deliver_ws(writing, &path, offset));
+            let packer = Packer::new(agreed);
+            thread::spawn(move || server.deliver_ws(writing, &path, offset, packer));
         }
-        self.listen_ws(stream, path, rest)
+        self.listen_ws(stream, path, rest, agreed)
     }
 
-    fn deliver_ws(&self, mut stream: TcpStream, path: &str, mut offset: usize) -> Option<()> {
+    fn deliver_ws(
+        &self,
+        mut stream: TcpStream,
+        path: &str,
+        mut offset: usize,
+        mut packer: Packer,
+    ) -> Option<()> {
         loop {
             let mut out = Vec::new();
             for item in self.after(path, offset) {
                 offset += 1;
                 if !item.is_empty() {
-                    encode_frame(&mut out, Opcode::Text, &item, None);
+                    packer.encode(&mut out, &item);
                 }
             }
             encode_frame(&mut out, Opcode::Ping, b"still there?", None);
@@ -269,8 +320,19 @@ impl Server {
         }
     }
 
-    fn listen_ws(&self, mut stream: TcpStream, path: &str, mut bytes: Vec<u8>) -> Option<()> {
-        let mut inbound = Inbound::new(Role::Server);
+    fn listen_ws(
+        &self,
+        mut stream: TcpStream,
+        path: &str,
+        mut bytes: Vec<u8>,
+        agreed: Option<Deflate>,
+    ) -> Option<()> {
+        let mut inbound = match agreed {
+            None => Inbound::new(Role::Server),
+            Some(_) => Inbound::with_deflate(Role::Server),
+        };
+        let mut inflator = agreed.map(|agreed| Inflator::new(agreed.incoming(Role::Server)));
+        let (mut packer, mut plain) = (Packer::new(agreed), Vec::new());
         let (mut count, mut held) = (0, Vec::new());
         loop {
             let mut out = Vec::new();
@@ -295,8 +357,16 @@ impl Server {
                         let len = encode_close(&mut close, code, "", None);
                         return stream.write_all(&close[..len]).ok();
                     }
+                    Event::Compressed { kind, payload } => {
+                        let inflator = inflator.as_mut().expect("only where it was agreed on");
+                        let inflated = inflator.inflate(payload, kind, &LIMITS, &mut plain);
+                        packer.encode(&mut out, inflated.expect("a good message"));
+                        if self.mischief == Mischief::DeflateDamaged {
+                            encode_compressed_frame(&mut out, Opcode::Text, b"\xFFno", None);
+                        }
+                    }
                     Event::Pong(payload) => assert_eq!(payload, b"still there?"),
-                    Event::Message { .. } | Event::Compressed { .. } | Event::Ping(_) => {}
+                    Event::Message { .. } | Event::Ping(_) => {}
                 }
             }
             stream.write_all(&out).ok()?;

@@ -156,6 +156,7 @@ pub(super) fn scenario() -> Scenario {
         seed: 1,
         headers: vec![],
         subprotocols: vec![],
+        compression: None,
         engine: EngineChoice::Auto,
         server_pid: None,
     }

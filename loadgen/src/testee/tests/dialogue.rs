@@ -1,18 +1,21 @@
 //! What one WebSocket of the suite says to what it hears, however the bytes are cut.
 
 use ringwire_protocol::ws::{
-    Cursor, End, Event, Inbound, Kind, Limits, Opcode, Role, encode_close, encode_frame,
-    encode_header, encode_switching,
+    Cursor, DeflateTerms, Deflator, Effort, End, Event, Inbound, Inflator, Kind, Limits, Opcode,
+    Role, encode_close, encode_compressed_frame, encode_frame, encode_header, encode_switching,
+    negotiate_deflate,
 };
 
-use crate::testee::dialogue::{Dialogue, Manner, Refused};
+use crate::engine::codec::Workshop;
+use crate::testee::dialogue::{Dialogue, Hand, Manner, Refused, Terms};
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
 const LIMIT: usize = 1000;
 
 fn opening(manner: Manner) -> Dialogue {
     let mut out = Vec::new();
-    let dialogue = Dialogue::open("h", "/runCase?case=1", KEY.to_owned(), manner, LIMIT, &mut out);
+    let terms = Terms { manner, message_bytes_max: LIMIT, compression: true };
+    let dialogue = Dialogue::open("h", "/runCase?case=1", KEY.to_owned(), terms, &mut out);
     assert!(out.starts_with(b"GET /runCase?case=1 HTTP/1.1\r\nHost: h\r\n"));
     dialogue
 }
@@ -21,6 +24,22 @@ fn switching() -> Vec<u8> {
     let mut out = Vec::new();
     encode_switching(&mut out, KEY.as_bytes(), None, &[]);
     out
+}
+
+/// [`Dialogue::hear`] with room for `room` bytes in `out`.
+fn take_in(
+    dialogue: &mut Dialogue,
+    bytes: &mut [u8],
+    out: &mut Vec<u8>,
+    room: usize,
+) -> Result<usize, Refused> {
+    let mut hand = Hand {
+        out,
+        out_bytes_max: room,
+        workshop: &mut Workshop::default(),
+        mask_key: &mut || [1, 2, 3, 4],
+    };
+    dialogue.hear(bytes, &mut hand)
 }
 
 fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
@@ -39,7 +58,7 @@ fn close(code: u16) -> Vec<u8> {
 fn hear(dialogue: &mut Dialogue, bytes: &[u8], piece: usize) -> Result<Vec<u8>, Refused> {
     let mut out = Vec::new();
     for part in bytes.chunks(piece) {
-        let used = dialogue.hear(&mut part.to_vec(), &mut out, usize::MAX, || [1, 2, 3, 4])?;
+        let used = take_in(dialogue, &mut part.to_vec(), &mut out, usize::MAX)?;
         assert_eq!(used, part.len());
     }
     Ok(out)
@@ -137,13 +156,13 @@ fn what_there_is_no_room_for_is_not_taken() {
     let mut rounds = 0;
     while used < bytes.len() {
         let mut now = Vec::new();
-        used += dialogue.hear(&mut bytes[used..], &mut now, 17, || [0; 4]).unwrap();
+        used += take_in(&mut dialogue, &mut bytes[used..], &mut now, 17).unwrap();
         assert!(now.len() <= 2 * 16, "one message above the room at most");
         out.extend(now);
         rounds += 1;
     }
     assert_eq!((understood(out).len(), rounds), (10, 5));
-    assert_eq!(dialogue.hear(&mut bytes, &mut vec![0; 17], 17, || [0; 4]), Ok(0));
+    assert_eq!(take_in(&mut dialogue, &mut bytes, &mut vec![0; 17], 17), Ok(0));
 }
 
 #[test]
@@ -159,6 +178,44 @@ fn who_listens_keeps_the_first_text_and_says_nothing() {
     assert!(hear(&mut dialogue, &script.concat(), 1000).unwrap().is_empty());
     assert_eq!(dialogue.told(), Some(&b"517"[..]));
     assert_eq!(dialogue.end(), End::Stay);
+}
+
+#[test]
+fn compressed_messages_go_back_compressed_and_bombs_are_refused() {
+    let terms = DeflateTerms { window_bits_max: 15, context_takeover: true };
+    let offered = [&b"permessage-deflate; client_max_window_bits"[..]];
+    let agreed = negotiate_deflate(offered.into_iter(), &terms).expect("a good offer");
+    let mut head = Vec::new();
+    let answer = agreed.answer();
+    let extra = [("Sec-WebSocket-Extensions", answer.as_str())];
+    encode_switching(&mut head, KEY.as_bytes(), None, &extra);
+    let mut deflator = Deflator::new(agreed.deflate.outgoing(Role::Server), Effort::Quick);
+    let mut compressed = |payload: &[u8]| {
+        let (mut packed, mut out) = (Vec::new(), Vec::new());
+        deflator.deflate(payload, &mut packed);
+        encode_compressed_frame(&mut out, Opcode::Text, &packed, None);
+        out
+    };
+    let text = [b'a'; LIMIT];
+    let script = [head, compressed(&text), compressed(b""), frame(Opcode::Text, b"plain")];
+    let bomb = compressed(&[b'a'; LIMIT + 1]);
+    for piece in [1, 5, 10_000] {
+        let mut dialogue = opening(Manner::Echo);
+        let mut out = hear(&mut dialogue, &script.concat(), piece).unwrap();
+        let mut inbound = Inbound::with_deflate(Role::Server);
+        let mut inflator = Inflator::new(agreed.deflate.incoming(Role::Server));
+        let limits = Limits { message_bytes_max: LIMIT, empty_fragments_max: 0 };
+        let (mut cursor, mut plain) = (Cursor::new(&mut out), Vec::new());
+        let mut told = Vec::new();
+        while let Some(event) = inbound.next(&mut cursor, &limits).unwrap() {
+            let Event::Compressed { kind, payload } = event else { panic!("{event:?}") };
+            told.push(inflator.inflate(payload, kind, &limits, &mut plain).unwrap().to_vec());
+        }
+        assert_eq!(told, [text.to_vec(), Vec::new(), b"plain".to_vec()]);
+        let out = hear(&mut dialogue, &[bomb.clone(), close(1000)].concat(), piece).unwrap();
+        assert_eq!(understood(out), ["close Some(1009)"]);
+        assert_eq!(dialogue.end(), End::Finish);
+    }
 }
 
 #[test]

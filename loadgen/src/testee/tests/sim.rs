@@ -193,6 +193,7 @@ fn plan(cases: &[(u32, u32)]) -> Plan {
         agent: "a b&c".to_owned(),
         cases: cases.iter().map(|(first, last)| *first..=*last).collect(),
         message_bytes_max: 1 << 20,
+        compression: true,
         engine: EngineChoice::Auto,
     }
 }
