@@ -66,6 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             permits: Arc::new(Permits::new(slots_max)),
             receive_buffers: None,
             features,
+            peers: false,
         })
     };
     let (address, mut listeners) = bind(arguments.listen, 1, &ListenOptions::default())?;

@@ -133,6 +133,7 @@ fn run(flags: &Flags) -> Result<Outcome, String> {
         permits: Arc::new(Permits::new(flags.connections)),
         receive_buffers: None,
         features: probe().unwrap_or_default(),
+        peers: false,
     };
     match flags.engine {
         Engine::Uring => {

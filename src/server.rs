@@ -381,6 +381,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
                 .receive_buffers
                 .map(|(count, bytes)| ReceiveBuffers { count, bytes }),
             features: self.features,
+            peers: false,
             worker: post.index,
             bells: Arc::clone(&self.stopper.bells),
             permits: Arc::clone(&self.permits),

@@ -180,6 +180,7 @@ impl Crew {
             slots_max: own.saturating_add(SLOTS_SPARE),
             permits: Arc::new(Permits::new(own)),
             receive_buffers: None,
+            peers: false,
             features: match self.engine {
                 Engine::Uring(features) => features,
                 Engine::Epoll => Features::default(),

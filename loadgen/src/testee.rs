@@ -75,6 +75,7 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&Tally), stop: &AtomicBool) -> Result<
         slots_max: SLOTS_MAX,
         permits: Arc::new(Permits::new(SLOTS_MAX)),
         receive_buffers: None,
+        peers: false,
         features: match engine {
             Engine::Uring(features) => features,
             Engine::Epoll => Features::default(),

@@ -68,7 +68,7 @@ pub enum Completion {
         slot: Slot,
         /// Which listener it came to, in the order of the [`Driver::listen`] calls.
         listener: u16,
-        /// Its address, where the engine learns it at no cost. Unix sockets have none.
+        /// Its address, if the engine was made to tell. Unix sockets have none.
         peer: Option<SocketAddr>,
     },
     /// A [`Driver::connect`] ended. On `Err` the slot must still be closed.

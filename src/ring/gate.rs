@@ -45,6 +45,8 @@ pub(crate) struct Gate {
     /// Connections without a permit: only if one wait brought more than the reserve.
     debt: u32,
     reserve: u32,
+    /// Multishot accepts are of no use to the engine.
+    only_singles: bool,
     backoff_ns: u64,
     retry_at_ns: u64,
 }
@@ -67,15 +69,25 @@ impl Gate {
             admitted: 0,
             debt: 0,
             reserve,
+            only_singles: false,
             backoff_ns: 0,
             retry_at_ns: 0,
         }
     }
 
+    /// From now on accepts are planned one at a time.
+    pub(crate) fn plan_singles(&mut self) {
+        self.only_singles = true;
+    }
+
     /// The longest queue of each of `listeners` with which all together cannot outrun the
     /// reserve; `None`: any, as clients are accepted one at a time.
     pub(crate) fn backlog_max(&self, listeners: u32) -> Option<u32> {
-        (self.reserve >= RESERVE_MIN).then(|| (self.reserve / 2 / listeners.max(1)).max(1))
+        self.has_many().then(|| (self.reserve / 2 / listeners.max(1)).max(1))
+    }
+
+    fn has_many(&self) -> bool {
+        self.reserve >= RESERVE_MIN && !self.only_singles
     }
 
     /// Room below which multishot accepting ends, and permits it keeps in hand while it lasts.
@@ -94,7 +106,7 @@ impl Gate {
         let slots_free = self.slots_max.saturating_sub(self.used);
         let permits_free = self.spare.saturating_add(self.permits.available());
         let is_scarce = self.permits.is_scarce();
-        if self.reserve >= RESERVE_MIN
+        if self.has_many()
             && slots_free >= self.reserve + SINGLES_MAX.min(self.reserve)
             && permits_free / 4 >= self.reserve
             && !is_scarce

@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub receive_buffers: Option<ReceiveBuffers>,
     /// What [`crate::probe`] found, or less of it.
     pub features: Features,
+    /// Whether clients' addresses are told ([`crate::Completion::Accepted`]), which costs.
+    pub peers: bool,
 }
 
 /// The receive memory of one worker.

@@ -104,13 +104,24 @@ impl RawAddress {
         }
     }
 
-    fn zeroed() -> Self {
+    pub(crate) fn zeroed() -> Self {
         // SAFETY: all variants are plain integers, for which all-zero is a value.
         unsafe { mem::zeroed() }
     }
 
     pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
         (&raw const *self).cast()
+    }
+
+    /// Room for a peer's address, for the kernel to write to, and its size.
+    pub(crate) fn as_place(&mut self) -> (*mut libc::sockaddr, socklen_t) {
+        *self = Self::zeroed();
+        ((&raw mut *self).cast(), size_of_u32::<Self>())
+    }
+
+    /// The address of a peer; one of IPv4 is told as such also where it came by IPv6.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.parse().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
     fn parse(&self) -> Option<SocketAddr> {
@@ -284,7 +295,7 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)
     // SAFETY: pointer and length describe `raw`, which outlives the call.
     let client =
         own(unsafe { libc::accept4(fd.as_raw_fd(), pointer.cast(), &raw mut len, flags) })?;
-    Ok((client, raw.parse()))
+    Ok((client, raw.peer()))
 }
 
 /// Receives into `len` bytes at `memory`.

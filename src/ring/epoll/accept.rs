@@ -180,6 +180,7 @@ impl Epoll {
             match accepted {
                 Ok((slot, peer)) => {
                     self.gate.admit();
+                    let peer = peer.filter(|_| self.peers);
                     completions.push(Completion::Accepted { slot, listener: number, peer });
                 }
                 Err(Errno(libc::EAGAIN)) => {

@@ -73,6 +73,8 @@ pub struct Epoll {
     sends: Sends,
     gate: Gate,
     acceptor: Acceptor,
+    /// Clients' addresses are told.
+    peers: bool,
     /// What is to be reported at the next turn.
     ready: Vec<Completion>,
     is_woken: bool,
@@ -90,7 +92,7 @@ impl Epoll {
     /// # Errors
     /// When descriptors or memory ran short.
     pub fn new(options: EngineOptions) -> Result<Self, Refusal> {
-        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, features: _ } =
+        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, peers, .. } =
             options;
         let sizes = receive_buffers.unwrap_or(ReceiveBuffers::INCREMENTAL);
         if slots_max == 0 || !sizes.is_possible() || worker >= bells.workers() {
@@ -117,6 +119,7 @@ impl Epoll {
             gate: Gate::new(worker, Arc::clone(&bells), permits, slots_max),
             bells,
             acceptor: Acceptor::default(),
+            peers,
             ready: Vec::new(),
             is_woken: false,
             batch_mark: 0,

@@ -28,6 +28,7 @@ fn options(features: Features) -> EngineOptions {
         permits: Arc::new(Permits::new(300)),
         receive_buffers: None,
         features,
+        peers: false,
     }
 }
 

@@ -5,6 +5,8 @@
 //! ([`crate::gate`]), because the kernel drops a client that it accepted and finds no table entry
 //! for.
 
+use std::net::SocketAddr;
+
 use io_uring::opcode;
 use io_uring::types::{CancelBuilder, DestinationSlot};
 
@@ -12,7 +14,8 @@ use super::Uring;
 use super::completion::Done;
 use super::door::Door;
 use super::entry::Is;
-use super::token::Kind;
+use super::rooms::ARMED_MAX;
+use super::token::{Kind, Token};
 use crate::driver::{Accepting, Completion, Errno};
 use crate::gate::{self, Plan};
 use crate::listener::Listener;
@@ -277,7 +280,12 @@ impl Uring {
     fn accept_up_to(&mut self, index: usize, count: u32) {
         let door = &mut self.acceptor.doors[index];
         door.has_left = false;
-        let count = if door.is_shared() { count.min(1) } else { count };
+        let most = match door.is_shared() {
+            true => 1,
+            false if self.rooms.are_used() => ARMED_MAX,
+            false => u32::MAX,
+        };
+        let count = count.min(most);
         for _ in door.ones..count {
             self.accept_one(index);
         }
@@ -286,12 +294,19 @@ impl Uring {
     fn accept_one(&mut self, index: usize) {
         let door = &mut self.acceptor.doors[index];
         let Some(fd) = door.fd() else { return };
-        let entry = opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+        let (room, address, len) = if self.rooms.are_used() && !door.is_shared() {
+            let Some((room, address, len)) = self.rooms.take() else { return };
+            (u32::from(room) + 1, address, len)
+        } else {
+            (0, std::ptr::null_mut(), std::ptr::null_mut())
+        };
+        let entry = opcode::Accept::new(fd, address, len)
             .file_index(Some(DestinationSlot::auto_target()))
             .build();
         door.ones += 1;
-        let token = door.token(Kind::AcceptOne);
-        // SAFETY: null pointers tell the kernel that no address is asked for.
+        let token = Token::new(Kind::AcceptOne, Slot::new(u32::from(door.number), room));
+        // SAFETY: null pointers tell the kernel that no address is asked for; others point into a
+        // room that is this accept's alone until it is over, and is leaked if it does not end.
         unsafe { self.start(entry, token) }
     }
 
@@ -308,16 +323,10 @@ impl Uring {
         if std::mem::replace(&mut door.is_cancelling, true) {
             return;
         }
-        let kinds = [
-            (door.has_many, door.token(Kind::AcceptMany)),
-            (door.ones > 0, door.token(Kind::AcceptOne)),
-            (door.is_watching, door.token(Kind::Watch)),
-        ];
+        let Some(fd) = door.fd() else { return };
         let name = door.token(Kind::CancelAccepts);
-        for (_, token) in kinds.into_iter().filter(|(is_under_way, _)| *is_under_way) {
-            let all = CancelBuilder::user_data(token.bits()).all();
-            self.tell(opcode::AsyncCancel2::new(all).build(), name);
-        }
+        // Nothing but accepts and the watch is ever under way on a listener.
+        self.tell(opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all()).build(), name);
     }
 
     /// A cancel did not find what it was for.
@@ -340,9 +349,11 @@ impl Uring {
             }
             door.settle();
         }
-        let number = door.number;
+        let (number, room) = (door.number, done.token.slot().generation());
+        let room = u16::try_from(room).ok().and_then(|room| room.checked_sub(1));
+        let peer = room.and_then(|room| self.rooms.give_back(room));
         match done.result {
-            Ok(index) => self.admit(index, number, completions),
+            Ok(index) => self.admit(index, number, peer, completions),
             Err(errno) if gate::is_passing(errno.0) => {}
             Err(_) => {
                 self.gate.back_off(self.now_ns);
@@ -351,7 +362,13 @@ impl Uring {
         }
     }
 
-    fn admit(&mut self, index: u32, listener: u16, completions: &mut Vec<Completion>) {
+    fn admit(
+        &mut self,
+        index: u32,
+        listener: u16,
+        peer: Option<SocketAddr>,
+        completions: &mut Vec<Completion>,
+    ) {
         let Some(entry) = self.entries.get_mut(index as usize) else { return };
         if entry.is(Is::CloseSent) {
             // The kernel gave the index away before its news of the close reached us.
@@ -362,6 +379,6 @@ impl Uring {
         entry.open();
         let slot = Slot::new(index, entry.generation);
         self.gate.admit();
-        completions.push(Completion::Accepted { slot, listener, peer: None });
+        completions.push(Completion::Accepted { slot, listener, peer });
     }
 }

@@ -15,6 +15,7 @@ mod door;
 mod entry;
 mod probe;
 mod receive;
+mod rooms;
 mod send;
 mod setup;
 mod token;
@@ -36,6 +37,7 @@ use self::buffers::Buffers;
 use self::completion::Done;
 use self::connect::Connector;
 use self::entry::{ENTRY_BYTES, Entry, Is, Queue};
+use self::rooms::Rooms;
 use self::send::Sends;
 use self::setup::{Ring, Wait};
 use self::token::{Kind, Token};
@@ -84,6 +86,7 @@ pub struct Uring {
     sends: Sends,
     gate: Gate,
     acceptor: Acceptor,
+    rooms: Rooms,
     connector: Connector,
     /// Completions seen between turns, in order.
     stash: VecDeque<Done>,
@@ -112,7 +115,7 @@ impl Uring {
         if release < KERNEL_MIN {
             return Err(Refusal::too_old(release));
         }
-        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, features } =
+        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, features, peers } =
             options;
         let sizes = receive_buffers.unwrap_or(if features.incremental_buffers {
             ReceiveBuffers::INCREMENTAL
@@ -147,6 +150,7 @@ impl Uring {
             gate: Gate::new(worker, Arc::clone(&bells), permits, slots_max),
             bells,
             acceptor: Acceptor::default(),
+            rooms: if peers { Rooms::new() } else { Rooms::default() },
             connector: Connector::default(),
             stash: VecDeque::new(),
             ready: Vec::new(),
@@ -159,6 +163,9 @@ impl Uring {
             figures: Figures::default(),
             not_send: PhantomData,
         };
+        if peers {
+            uring.gate.plan_singles();
+        }
         uring.watch_eventfd();
         Ok(uring)
     }
@@ -447,6 +454,7 @@ impl Drop for Uring {
         } else {
             // An operation did not end: its memory is given up rather than freed under it.
             std::mem::take(&mut self.sends).leak();
+            std::mem::take(&mut self.rooms).leak();
         }
         let _ = self.ring.submitter().unregister_files();
     }

@@ -1,8 +1,9 @@
 //! What an operation is called on its way through the kernel: kind, generation and slot in the
 //! 64 bits of `user_data`.
 //!
-//! Invariant: at most one operation of a kind is under way per slot, except single accepts, which
-//! share one name because it does not matter which of them ends.
+//! Invariant: at most one operation of a kind is under way per slot, except single accepts, of
+//! which it does not matter which ends. Those of a listener have its number in place of the slot's
+//! index, and a single accept the number of its room, plus one, in place of the generation.
 
 use crate::slot::{GENERATION_BITS, Slot};
 

@@ -71,6 +71,7 @@ pub(crate) struct Options {
     pub(crate) slots_max: u32,
     pub(crate) receive_buffers: Option<ReceiveBuffers>,
     pub(crate) features: Features,
+    pub(crate) peers: bool,
 }
 
 impl Options {
@@ -82,6 +83,7 @@ impl Options {
             slots_max: 256,
             receive_buffers: None,
             features,
+            peers: false,
         }
     }
 }
@@ -106,6 +108,8 @@ pub(crate) struct Worker<E: Engine> {
     /// The listener of each that was accepted.
     pub(crate) came_to: Vec<u16>,
     pub(crate) closed: Vec<Slot>,
+    pub(crate) peer_of: HashMap<Slot, Option<SocketAddr>>,
+    peers: bool,
     pub(crate) woken: usize,
     pub(crate) accept_ended: usize,
     /// Turn receiving on for whoever is accepted or connected.
@@ -124,15 +128,25 @@ pub(crate) struct Worker<E: Engine> {
 
 impl<E: Engine> Worker<E> {
     pub(crate) fn new(options: Options) -> Self {
-        let Options { worker, bells, permits, slots_max, receive_buffers, features } = options;
-        let driver =
-            E::make(EngineOptions { worker, bells, slots_max, permits, receive_buffers, features });
+        let Options { worker, bells, permits, slots_max, receive_buffers, features, peers } =
+            options;
+        let driver = E::make(EngineOptions {
+            worker,
+            bells,
+            slots_max,
+            permits,
+            receive_buffers,
+            features,
+            peers,
+        });
         Self {
             driver,
             seen: HashMap::new(),
             accepted: Vec::new(),
             came_to: Vec::new(),
             closed: Vec::new(),
+            peer_of: HashMap::new(),
+            peers,
             woken: 0,
             accept_ended: 0,
             receives: true,
@@ -189,7 +203,8 @@ impl<E: Engine> Worker<E> {
     fn record(&mut self, completion: Completion) {
         match completion {
             Completion::Accepted { slot, listener, peer } => {
-                assert!(peer.is_none_or(|peer| peer.ip().is_loopback()), "{peer:?}");
+                assert!(peer.is_none() || self.peers, "{peer:?} was not asked for");
+                self.peer_of.insert(slot, peer);
                 self.accepted.push(slot);
                 self.came_to.push(listener);
                 self.begin(slot);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringwire_ring::{
-    Accepting, Address, Bells, Features, ListenOptions, Listener, Permits, RefusalKind, bind_unix,
+    Accepting, Address, Bells, Features, ListenOptions, Listener, Permits, RefusalKind, bind,
+    bind_unix,
 };
 
 use crate::harness::{Engine, LIMIT, Options, Seen, Worker, client, listeners};
@@ -20,6 +21,8 @@ crate::on_both_engines!(
     what_is_queued_at_any_listener_is_answered_before_they_close,
     a_full_worker_leaves_a_shared_queue_to_the_others,
     an_engine_connects_to_a_file,
+    addresses_are_told_where_asked_for,
+    an_address_of_ipv4_is_told_as_such_over_ipv6,
 );
 
 /// A path that no other test uses.
@@ -244,4 +247,47 @@ fn a_file_is_made_replaced_and_removed_with_care() {
     let long = PathBuf::from(format!("/tmp/{}", "p".repeat(200)));
     let refusal = bind_unix(&long, 1, &ListenOptions::default()).unwrap_err();
     assert!(refusal.to_string().contains("107 bytes"), "{refusal}");
+}
+
+/// Two listeners of one engine and a file, and who comes to them.
+fn peers_of<E: Engine>(features: Features, peers: bool, slots_max: u32) {
+    let options = Options { peers, slots_max, ..Options::new(features) };
+    let (mut worker, ports, path) = of_three::<E>(options);
+    worker.closes = true;
+    for round in 0..3 {
+        let mut streams: Vec<_> = (0..100).map(|count| client(ports[count % 2])).collect();
+        let file = unix(&path);
+        let before = round * 101;
+        worker.until("all of them", |worker| worker.accepted.len() == before + 101);
+        let mut told: Vec<_> =
+            worker.accepted[before..].iter().map(|slot| worker.peer_of[slot]).collect();
+        let mut wanted: Vec<_> =
+            streams.iter().map(|stream| peers.then(|| stream.local_addr().unwrap())).collect();
+        wanted.push(None);
+        told.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(told, wanted);
+        streams.iter_mut().for_each(say);
+        worker.serve("all answered", || streams.iter_mut().for_each(hear));
+        drop((streams, file));
+        worker.until("all closed", |worker| worker.closed.len() == worker.accepted.len());
+    }
+}
+
+fn addresses_are_told_where_asked_for<E: Engine>(features: Features) {
+    for (peers, slots_max) in [(false, 256), (true, 256), (true, 4096)] {
+        peers_of::<E>(features, peers, slots_max);
+    }
+}
+
+fn an_address_of_ipv4_is_told_as_such_over_ipv6<E: Engine>(features: Features) {
+    let any = SocketAddr::from(([0_u16; 8], 0));
+    // Not every machine has IPv6.
+    let Ok((address, mut port)) = bind(any, 1, &ListenOptions::default()) else { return };
+    let mut worker = Worker::<E>::new(Options { peers: true, ..Options::new(features) });
+    worker.driver.listen(port.remove(0)).unwrap();
+    worker.driver.accept(Accepting::On);
+    let stream = client(SocketAddr::from(([127, 0, 0, 1], address.port())));
+    worker.until("a client", |worker| worker.accepted.len() == 1);
+    assert_eq!(worker.peer_of[&worker.accepted[0]], Some(stream.local_addr().unwrap()));
 }
