@@ -109,6 +109,9 @@ fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
         receive_buffers: flags.receive_buffers,
         send_buffer_bytes: flags.send_buffer,
         message_bytes_max: flags.max_message_size,
+        compression: flags.compression,
+        compression_threshold_bytes: flags.compression_threshold,
+        window_bits_max: flags.max_window_bits,
         backpressure_bytes_max: flags.max_backpressure,
         header_timeout: flags.header_timeout,
         ping_interval: flags.ping_interval,
@@ -140,7 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::EngineChoice;
+    use crate::config::{Compression, EngineChoice};
     use crate::log::{Format, Level};
 
     fn two_cpus() -> Machine {
@@ -188,6 +191,9 @@ mod tests {
             receive_buffers: None,
             send_buffer_bytes: None,
             message_bytes_max: 65_536,
+            compression: Compression::Off,
+            compression_threshold_bytes: 256,
+            window_bits_max: 15,
             backpressure_bytes_max: 262_144,
             header_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),

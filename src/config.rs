@@ -50,6 +50,17 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Whether messages are compressed with permessage-deflate, where the client offers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Never.
+    Off,
+    /// Each message stands for itself: no memory per connection.
+    Shared,
+    /// Each connection has contexts of its own, as it wants: shorter messages for more memory.
+    Dedicated,
+}
+
 /// Everything the server can be told. Sizes are bytes, times are [`Duration`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -70,6 +81,12 @@ pub struct Config {
     pub send_buffer_bytes: Option<u32>,
     /// Longest message taken from a client, in bytes after inflating, 1 to 1 Gi.
     pub message_bytes_max: usize,
+    /// Whether messages are compressed.
+    pub compression: Compression,
+    /// Shorter messages are not compressed, bytes, at most 1 Gi.
+    pub compression_threshold_bytes: usize,
+    /// The largest window of compression, 9 to 15 bits.
+    pub window_bits_max: u8,
     /// Bytes queued for one connection before it counts as slow, 1 to 1 Gi. Tested before
     /// queueing, so one message may overshoot it.
     pub backpressure_bytes_max: usize,

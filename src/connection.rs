@@ -1,15 +1,17 @@
 //! One connection of a worker: what it is for at the moment, and what is kept for it.
 //!
-//! Not here: any decision. Invariants: an idle connection owns no heap memory but its session; the
-//! bytes kept for a peer are exactly `held_bytes`.
+//! Not here: any decision. Invariants: an idle connection owns no heap memory but its session, and
+//! contexts of compression where it has its own; the bytes kept for a peer are exactly
+//! `held_bytes`.
 
 use ringwire_protocol::Position;
 use ringwire_protocol::http::{ChunkedBody, HeadScanner};
-use ringwire_protocol::ws::{Inbound, Life};
+use ringwire_protocol::ws::{Inbound, Life, Negotiated};
 use ringwire_ring::Slot;
 
 use crate::lane::{Flags, Lane};
 use crate::metrics::{State, Transport};
+use crate::press::Contexts;
 
 /// Bytes of a peer that have to wait: an incomplete request, or what came while reading is paused
 /// or an answer is pending.
@@ -80,7 +82,13 @@ pub(crate) enum Role<S> {
     /// A request's answer comes later; the next request waits.
     Waiting(Box<Waiting<S>>),
     /// Speaks WebSocket.
-    WebSocket { inbound: Inbound, life: Life, session: S },
+    WebSocket {
+        inbound: Inbound,
+        life: Life,
+        session: S,
+        /// What it has of compression to itself.
+        contexts: Option<Box<Contexts>>,
+    },
     /// Receives Server-Sent Events.
     Stream,
     /// Everything was said; discards input until the peer has read it.
@@ -130,6 +138,19 @@ pub(crate) struct Handshake {
     pub(crate) key: Vec<u8>,
     pub(crate) offered: Vec<String>,
     pub(crate) subprotocol: Option<String>,
+    pub(crate) deflate: Option<Negotiated>,
+}
+
+impl<S> Role<S> {
+    /// Bytes that the role itself keeps for the peer.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Self::WebSocket { inbound, contexts, .. } => {
+                inbound.held_bytes() + contexts.as_ref().map_or(0, |own| own.held_bytes())
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// One connection.
@@ -259,12 +280,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Bytes of input kept for the peer.
+    /// Bytes kept for the peer besides its outbox.
     pub(crate) fn held_bytes(&self) -> usize {
-        let partial = match &self.role {
-            Role::WebSocket { inbound, .. } => inbound.held_bytes(),
-            _ => 0,
-        };
-        partial + self.held.as_ref().map_or(0, |held| held.kept_bytes())
+        self.role.held_bytes() + self.held.as_ref().map_or(0, |held| held.kept_bytes())
     }
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use ringwire_ring::{Batch, Shared, Slot};
 use ringwire_transport::Outbox;
 
+use crate::press::Window;
+
 /// What is true of a connection besides its role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags(u32);
@@ -49,11 +51,26 @@ impl Flags {
     /// A page made the request at hand, and may read the answer.
     pub(crate) const HAS_ORIGIN: Self = Self(1 << 23);
 
+    /// Messages may be compressed in both directions.
+    pub(crate) const DEFLATE: Self = Self(1 << 16);
+    /// The peer's window is smaller than the server's largest.
+    pub(crate) const NARROW: Self = Self(1 << 17);
+    /// A compressed frame went out that the connection's own context knows nothing of.
+    pub(crate) const CONTEXT_STALE: Self = Self(1 << 18);
+    /// Nothing.
+    pub(crate) const NONE: Self = Self(0);
+
     /// While any of these is set the application gets no further message.
     pub(crate) const STOPS_MESSAGES: Self =
         Self(Self::PAUSED.0 | Self::THROTTLED.0 | Self::OVERRUN.0 | Self::CLOSE_WANTED.0);
     /// While any of these is set nothing is read.
     pub(crate) const STOPS_READING: Self = Self(Self::PAUSED.0 | Self::THROTTLED.0);
+
+    /// The window of compressed frames to this connection; `None`: it takes none.
+    pub(crate) fn window(self) -> Option<Window> {
+        let window = if self.has(Self::NARROW) { Window::Narrow } else { Window::Wide };
+        self.has(Self::DEFLATE).then_some(window)
+    }
 
     pub(crate) fn has_any(self, flags: Self) -> bool {
         self.0 & flags.0 != 0

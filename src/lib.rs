@@ -21,6 +21,7 @@ mod limits;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+mod press;
 pub mod program;
 mod room;
 pub mod server;

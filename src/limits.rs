@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwire_protocol::http::{BodyLimits, HeadLimits};
-use ringwire_protocol::ws;
+use ringwire_protocol::ws::{self, DeflateTerms};
 
 use crate::channels::ChannelLimits;
-use crate::config::Config;
+use crate::config::{Compression, Config};
 use crate::tokens::Tokens;
 
 /// Bytes of further input that are held while a request waits for its answer.
@@ -50,6 +50,8 @@ pub(crate) struct Limits {
     pub(crate) drain_timeout_ns: u64,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) publish_tokens: Option<Arc<Tokens>>,
+    /// What is agreed about compression; `None`: nothing.
+    pub(crate) deflate: Option<DeflateTerms>,
     pub(crate) channels: ChannelLimits,
 }
 
@@ -77,6 +79,13 @@ impl Limits {
             drain_timeout_ns: nanoseconds(config.drain_timeout),
             allowed_origins: config.allowed_origins.clone(),
             publish_tokens: config.publish_tokens.clone(),
+            deflate: match config.compression {
+                Compression::Off => None,
+                mode => Some(DeflateTerms {
+                    window_bits_max: config.window_bits_max,
+                    context_takeover: mode == Compression::Dedicated,
+                }),
+            },
             channels: ChannelLimits {
                 history_size: config.history_size,
                 history_ttl_ns: nanoseconds(config.history_ttl),
@@ -85,6 +94,8 @@ impl Limits {
                 history_bytes_max: usize::try_from(config.history_bytes_max)
                     .unwrap_or(usize::MAX)
                     .div_ceil(share),
+                window_bits_max: config.window_bits_max,
+                compression_threshold_bytes: config.compression_threshold_bytes,
             },
         }
     }

@@ -195,6 +195,11 @@ pub struct WorkerMetrics {
     pub bytes_sent: Counter,
     /// Publications this worker gave a position to, as the home of their channel.
     pub publications: Counter,
+    /// Publications this worker compressed, as the home of their channel: once for each window and
+    /// form, however many subscribers there are.
+    pub publications_compressed: Counter,
+    /// Messages this worker compressed for one connection each.
+    pub messages_compressed: Counter,
     deliveries: [Counter; Transport::COUNT],
     /// Pings sent.
     pub pings_sent: Counter,

@@ -23,6 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use ringwire_protocol::ws::Effort;
 use ringwire_ring::{Accepting, Completion, Driver, Errno, Slot};
 use ringwire_transport::{Endpoint, TICK_NS, Wheel};
 
@@ -33,6 +34,7 @@ use crate::lane::{Egress, Flags};
 use crate::limits::Limits;
 use crate::log::Logger;
 use crate::metrics::{State, Transport, WorkerMetrics};
+use crate::press::{Bellows, Press};
 
 pub(crate) use drain::Crew;
 pub(crate) use letters::Letter;
@@ -94,11 +96,15 @@ pub(crate) struct Worker<D, A: Application> {
     gathering_turns: usize,
     /// The mesh has room again for something that it refused.
     made_room: bool,
+    /// Compresses what handlers send.
+    press: Press,
+    /// Inflates what peers send.
+    bellows: Bellows,
     /// The latest ping of those whose pong has to wait, by slot number.
     pongs: HashMap<u32, Box<[u8]>>,
     /// The pages whose requests are being answered, by slot number.
     origins: HashMap<u32, Box<str>>,
-    /// Bytes of input kept for peers.
+    /// Bytes kept for peers besides their outboxes.
     held_bytes: usize,
     completions: Vec<Completion>,
     inbox: Vec<(usize, Letter)>,
@@ -143,6 +149,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
             throttled: Vec::new(),
             home: Home::new(workers, limits.channels),
             local: Local::new(workers, slots_max),
+            press: Press::new(
+                limits.channels.window_bits_max,
+                limits.channels.compression_threshold_bytes,
+                Effort::Quick,
+            ),
+            bellows: Bellows::default(),
             pulls: Vec::new(),
             mesh,
             loopback: VecDeque::new(),
@@ -316,8 +328,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if self.egress.written_bytes > 0 {
             metrics.bytes_sent.add(std::mem::take(&mut self.egress.written_bytes));
         }
-        let publications = self.home.counters().publications;
-        metrics.publications.add(publications - metrics.publications.value());
+        let counters = self.home.counters();
+        metrics.publications.add(counters.publications - metrics.publications.value());
+        let shared = &metrics.publications_compressed;
+        shared.add(counters.compressions - shared.value());
+        let own = &metrics.messages_compressed;
+        own.add(self.press.calls() - own.value());
         metrics.channels.set(self.home.channels() as u64);
         metrics.history_bytes.set(self.home.history_bytes() as u64);
         metrics.subscriptions.set(self.local.live() as u64);

@@ -7,11 +7,12 @@ use std::fmt;
 
 use bytes::Bytes;
 use ringwire_protocol::Position;
-use ringwire_protocol::ws::{Kind, encode_header, frame_len};
+use ringwire_protocol::ws::{Kind, encode_header, frame_len, set_compressed};
 use ringwire_ring::Slot;
 
 use crate::channels::Name;
 use crate::lane::{Egress, Flags, Lane};
+use crate::press::{Contexts, Press};
 
 /// The outbox is over `max_backpressure`. The connection will be closed with 3008.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +43,12 @@ pub struct Context<'c> {
     pub(crate) egress: &'c mut Egress,
     pub(crate) effects: &'c mut Vec<Effect>,
     pub(crate) messages_sent: &'c mut u64,
+    pub(crate) press: &'c mut Press,
+    pub(crate) contexts: Option<&'c mut Contexts>,
 }
 
 impl Context<'_> {
-    /// Sends one message.
+    /// Sends one message, compressed if that was agreed on and is worth it.
     ///
     /// # Errors
     /// [`Overrun`] when the peer reads too slowly; the connection is then closed with 3008.
@@ -54,6 +57,13 @@ impl Context<'_> {
         if !self.lane.accepts(self.egress) {
             self.lane.flags.set(Flags::OVERRUN);
             return Err(Overrun);
+        }
+        *self.messages_sent += 1;
+        if self.lane.flags.has(Flags::DEFLATE)
+            && self.press.takes(payload.len())
+            && self.write_compressed(kind, payload)
+        {
+            return Ok(());
         }
         let opcode = kind.opcode();
         let len = frame_len(payload.len(), false);
@@ -68,8 +78,32 @@ impl Context<'_> {
             let header = encode_header(room, opcode, true, payload.len(), None);
             room[header..].copy_from_slice(payload);
         });
-        *self.messages_sent += 1;
         Ok(())
+    }
+
+    /// False: it goes better as it is.
+    #[inline(never)]
+    fn write_compressed(&mut self, kind: Kind, payload: &[u8]) -> bool {
+        let Some(window) = self.lane.flags.window() else { return false };
+        let is_stale = self.lane.flags.has(Flags::CONTEXT_STALE);
+        let own = self.contexts.as_deref_mut().filter(|own| own.compresses());
+        let compressed = match own {
+            Some(own) => {
+                self.lane.flags.clear(Flags::CONTEXT_STALE);
+                own.compress(payload, is_stale, self.press)
+            }
+            None => match self.press.compress(window, payload) {
+                Some(compressed) => compressed,
+                None => return false,
+            },
+        };
+        let len = frame_len(compressed.len(), false);
+        self.lane.write(self.slot, self.egress, len, |room| {
+            let header = encode_header(room, kind.opcode(), true, compressed.len(), None);
+            set_compressed(room);
+            room[header..].copy_from_slice(compressed);
+        });
+        true
     }
 
     /// Bytes that wait because the peer reads slower than it is sent to.

@@ -12,11 +12,13 @@ use super::lanes::{Lanes, Out};
 use super::limits::{ChannelLimits, HomeCounters};
 use super::name::Name;
 use super::request::{Answer, Busy, Items, Read, Receipt, Request, Seek, Slice};
-use super::stream::{Batches, Left, News, Stream, kept_bytes};
+use super::stream::{Batches, Left, Making, News, Stream, kept_bytes};
 use super::streams::Streams;
+use crate::press::Press;
 
 use bytes::Bytes;
 use ringwire_protocol::Position;
+use ringwire_protocol::ws::Effort;
 
 /// Publications of one stream that are gathered at most before they are handed over.
 const GATHERED_MAX: usize = 256;
@@ -43,6 +45,7 @@ impl fmt::Debug for Turn<'_> {
 pub struct Home {
     streams: Streams,
     lanes: Lanes,
+    press: Press,
     /// Streams with something that a worker has not been handed; each once, the oldest first.
     unflushed: Vec<u32>,
 }
@@ -51,7 +54,11 @@ impl Home {
     /// A home without streams, among `workers` that may ask it.
     #[must_use]
     pub fn new(workers: usize, limits: ChannelLimits) -> Self {
-        Self { streams: Streams::new(limits), lanes: Lanes::new(workers), unflushed: Vec::new() }
+        // What goes to many is worth some time.
+        let threshold_bytes = limits.compression_threshold_bytes;
+        let press = Press::new(limits.window_bits_max, threshold_bytes, Effort::Thorough);
+        let (streams, lanes) = (Streams::new(limits), Lanes::new(workers));
+        Self { streams, lanes, press, unflushed: Vec::new() }
     }
 
     /// Serves a request of worker `from`. Answers go out at once; publications wait for
@@ -121,7 +128,7 @@ impl Home {
     /// What was counted since the beginning.
     #[must_use]
     pub fn counters(&self) -> HomeCounters {
-        self.streams.counters
+        HomeCounters { compressions: self.press.calls(), ..self.streams.counters }
     }
 
     fn serve(&mut self, from: usize, request: Request, turn: &mut Turn<'_>) {
@@ -154,6 +161,7 @@ impl Home {
             return;
         };
         self.flush_stream(index, turn);
+        let press = &mut self.press;
         let slice = self.streams.change(index, |stream, limits, counters| {
             if stream.is_behind(from) {
                 return Err(seek);
@@ -161,7 +169,7 @@ impl Home {
             let recovery_max = if is_first { limits.recovery_publications_max } else { usize::MAX };
             let Seek { channel, subscriber, encoding, since, slice_bytes_max, once } = seek;
             let (position, items) =
-                replay(stream, since, recovery_max, (encoding, slice_bytes_max), counters);
+                replay(stream, since, recovery_max, (encoding, slice_bytes_max), press, counters);
             let recovered = items.is_some();
             let items = items.unwrap_or_default();
             let is_answered = once && !(recovered && items.is_empty());
@@ -194,9 +202,10 @@ impl Home {
             self.refuse(from, reader, true, turn);
             return;
         };
+        let press = &mut self.press;
         let (position, items) = self.streams.change(index, |stream, limits, counters| {
             let form = (Encoding::Poll, bytes_max);
-            replay(stream, since, limits.recovery_publications_max, form, counters)
+            replay(stream, since, limits.recovery_publications_max, form, press, counters)
         });
         let recovered = items.is_some();
         let items = items.unwrap_or_default();
@@ -217,8 +226,10 @@ impl Home {
             self.streams.counters.refusals += 1;
             return Err(Busy);
         };
+        let press = &mut self.press;
         let (position, gathered) = self.streams.change(index, |stream, limits, counters| {
-            stream.append(text, payload, turn.now_ns, &mut counters.encodings);
+            let making = &mut Making { press, made: &mut counters.encodings };
+            stream.append(text, payload, turn.now_ns, making);
             counters.publications += 1;
             stream.trim(limits, turn.now_ns);
             (stream.position(), stream.gathered())
@@ -326,6 +337,7 @@ fn replay(
     since: Option<Position>,
     publications_max: usize,
     (encoding, bytes_max): (Encoding, usize),
+    press: &mut Press,
     counters: &mut HomeCounters,
 ) -> (Position, Option<Items>) {
     let head = stream.position();
@@ -334,8 +346,8 @@ fn replay(
     };
     match stream.missing(since) {
         Some((start, count)) if count <= publications_max => {
-            let (items, position) =
-                stream.slice(start, encoding, bytes_max, &mut counters.encodings);
+            let making = &mut Making { press, made: &mut counters.encodings };
+            let (items, position) = stream.slice(start, encoding, bytes_max, making);
             (position, Some(items))
         }
         _ => {

@@ -14,6 +14,10 @@ pub struct ChannelLimits {
     /// Bytes of all histories, encodings included. Tested before a publication is added, so that
     /// the encodings of the last one may overshoot it.
     pub history_bytes_max: usize,
+    /// The window of compressed encodings, in bits, 9 to 15.
+    pub window_bits_max: u8,
+    /// Shorter messages are not compressed.
+    pub compression_threshold_bytes: usize,
 }
 
 /// What one home counted since it began.
@@ -23,6 +27,8 @@ pub struct HomeCounters {
     pub publications: u64,
     /// Encodings made. Each is made once per publication.
     pub encodings: u64,
+    /// Publications compressed, once for each window and form that somebody wants.
+    pub compressions: u64,
     /// Batches of publications handed to workers.
     pub batches: u64,
     /// Gaps announced to workers.

@@ -6,9 +6,16 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use ringwire_protocol::Position;
+use ringwire_protocol::{Position, ws};
 
 use super::encoding::Encoding;
+use crate::press::Press;
+
+/// The compressed forms of a publication, which only those have that somebody wants.
+type Compressed = [OnceLock<Bytes>; Encoding::COUNT - Encoding::PLAIN_COUNT];
+
+/// What the first compressed form of a publication adds to its memory besides its bytes.
+pub(super) const COMPRESSED_BYTES: usize = size_of::<Compressed>();
 
 /// One message of a channel, at its position.
 #[derive(Debug)]
@@ -16,12 +23,14 @@ pub struct Publication {
     position: Position,
     text: bool,
     payload: Bytes,
-    encoded: [OnceLock<Bytes>; Encoding::COUNT],
+    encoded: [OnceLock<Bytes>; Encoding::PLAIN_COUNT],
+    compressed: OnceLock<Box<Compressed>>,
 }
 
 impl Publication {
     pub(super) fn new(position: Position, text: bool, payload: Bytes) -> Self {
-        Self { position, text, payload, encoded: Default::default() }
+        let encoded = Default::default();
+        Self { position, text, payload, encoded, compressed: OnceLock::new() }
     }
 
     /// Where it stands in its channel.
@@ -49,17 +58,57 @@ impl Publication {
     }
 
     /// The publication as `encoding` writes it. The home has made what its subscribers need
-    /// before it hands a publication over, so this finds it.
+    /// before it hands a publication over, so this finds it; a compressed form that is not there
+    /// is not made here, and the plain one says the same.
     #[must_use]
     pub fn encoded(&self, encoding: Encoding) -> &Bytes {
-        self.encoded[encoding.index()]
-            .get_or_init(|| encoding.encode(self.position, self.text, &self.payload))
+        self.found(encoding).unwrap_or_else(|| {
+            self.encoded[encoding.plain().index()]
+                .get_or_init(|| encoding.encode(self.position, self.text, &self.payload))
+        })
     }
 
     /// Whether that encoding has been made.
     #[must_use]
     pub fn is_encoded(&self, encoding: Encoding) -> bool {
-        self.encoded[encoding.index()].get().is_some()
+        self.found(encoding).is_some()
+    }
+
+    fn found(&self, encoding: Encoding) -> Option<&Bytes> {
+        match encoding.index().checked_sub(Encoding::PLAIN_COUNT) {
+            None => self.encoded[encoding.index()].get(),
+            Some(place) => self.compressed.get()?[place].get(),
+        }
+    }
+
+    /// Makes an encoding that is not there; says what it adds to the memory, and how many were
+    /// made for it.
+    pub(super) fn make(&self, encoding: Encoding, press: &mut Press) -> (usize, u64) {
+        let Some(place) = encoding.index().checked_sub(Encoding::PLAIN_COUNT) else {
+            return (self.encoded(encoding).len(), 1);
+        };
+        let (mut bytes, mut made) = (0, 1);
+        let form = encoding.compress(self.position, self.text, &self.payload, press);
+        let form = form.inspect(|form| bytes += form.len()).unwrap_or_else(|| {
+            let plain = encoding.plain();
+            if !self.is_encoded(plain) {
+                bytes += self.encoded(plain).len();
+                made += 1;
+            }
+            self.encoded(plain).clone()
+        });
+        let forms = self.compressed.get_or_init(|| {
+            bytes += COMPRESSED_BYTES;
+            Box::default()
+        });
+        // Nobody but the home makes any, so that the place is free.
+        let _ = forms[place].set(form);
+        (bytes, made)
+    }
+
+    /// Whether the frame in this encoding is a compressed one.
+    pub(crate) fn is_compressed(&self, encoding: Encoding) -> bool {
+        encoding.window().is_some() && ws::is_compressed(self.encoded(encoding))
     }
 }
 
@@ -88,6 +137,11 @@ impl Batch {
     #[must_use]
     pub fn position(&self) -> Position {
         self.items[self.items.len() - 1].position
+    }
+
+    /// Whether any frame in this encoding is a compressed one.
+    pub(crate) fn is_compressed(&self, encoding: Encoding) -> bool {
+        self.items.iter().any(|item| item.is_compressed(encoding))
     }
 
     /// All of it in one buffer, made by the first worker that asks; see [`join`].

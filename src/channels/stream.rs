@@ -15,6 +15,7 @@ use super::limits::ChannelLimits;
 use super::name::Name;
 use super::publication::{Batch, Publication};
 use super::request::Items;
+use crate::press::Press;
 
 /// Encoded bytes after which a batch ends, so that one item of a queue stays small.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -26,6 +27,12 @@ const PUBLICATION_BYTES: usize =
 /// Bytes that history holds for a publication with `payload_len` bytes, before it is encoded.
 pub(super) const fn kept_bytes(payload_len: usize) -> usize {
     PUBLICATION_BYTES.saturating_add(payload_len)
+}
+
+/// What making encodings needs, and how many were made.
+pub(super) struct Making<'m> {
+    pub(super) press: &'m mut Press,
+    pub(super) made: &'m mut u64,
 }
 
 #[derive(Debug)]
@@ -133,7 +140,13 @@ impl Stream {
 
     /// Adds a publication and makes the encodings that live subscribers need. The one place where
     /// offsets come from.
-    pub(super) fn append(&mut self, text: bool, payload: Bytes, now_ns: u64, made: &mut u64) {
+    pub(super) fn append(
+        &mut self,
+        text: bool,
+        payload: Bytes,
+        now_ns: u64,
+        making: &mut Making<'_>,
+    ) {
         self.head += 1;
         let bytes = kept_bytes(payload.len());
         let publication = Arc::new(Publication::new(self.position(), text, payload));
@@ -141,7 +154,7 @@ impl Stream {
         for encoding in Encoding::ALL {
             let counts = self.destinations.iter().map(|it| it.counts[encoding.index()]);
             if counts.sum::<u32>() > 0 {
-                kept.encode(encoding, made);
+                kept.encode(encoding, making);
             }
         }
         self.bytes += kept.bytes;
@@ -164,13 +177,13 @@ impl Stream {
         start: usize,
         encoding: Encoding,
         bytes_max: usize,
-        made: &mut u64,
+        making: &mut Making<'_>,
     ) -> (Items, Position) {
         let mut items = Items::new();
         let mut slice_bytes = 0_usize;
         for kept in self.history.range_mut(start..) {
             let before = kept.bytes;
-            kept.encode(encoding, made);
+            kept.encode(encoding, making);
             self.bytes += kept.bytes - before;
             slice_bytes = slice_bytes.saturating_add(kept.publication.encoded(encoding).len());
             if slice_bytes > bytes_max && !items.is_empty() {
@@ -309,10 +322,11 @@ impl Stream {
 }
 
 impl Kept {
-    fn encode(&mut self, encoding: Encoding, made: &mut u64) {
+    fn encode(&mut self, encoding: Encoding, making: &mut Making<'_>) {
         if !self.publication.is_encoded(encoding) {
-            self.bytes += self.publication.encoded(encoding).len();
-            *made += 1;
+            let (bytes, made) = self.publication.make(encoding, making.press);
+            self.bytes += bytes;
+            *making.made += made;
         }
     }
 }

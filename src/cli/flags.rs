@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::values::{self, Cpus};
-use crate::config::{Address, EngineChoice};
+use crate::config::{Address, Compression, EngineChoice};
 use crate::log::{Format, Level};
 
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
@@ -96,6 +96,22 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", value_parser = values::count::<u32, 1, { 100 * MILLION }>)]
     #[arg(help_heading = "Limits")]
     pub(super) max_connections: Option<u32>,
+
+    /// Whether messages are compressed where the client offers it: off; shared, each message by
+    /// itself; dedicated, a context per connection
+    #[arg(long, value_name = "MODE", default_value = "off", value_parser = values::compression)]
+    #[arg(help_heading = "Compression")]
+    pub(super) compression: Compression,
+
+    /// Shorter messages are not compressed
+    #[arg(long, value_name = "BYTES", default_value = "256")]
+    #[arg(value_parser = values::size::<usize, 0, GIBI>, help_heading = "Compression")]
+    pub(super) compression_threshold: usize,
+
+    /// Largest window of compression, 9 to 15 bits
+    #[arg(long, value_name = "BITS", default_value = "15")]
+    #[arg(value_parser = values::count::<u8, 9, 15>, help_heading = "Compression")]
+    pub(super) max_window_bits: u8,
 
     /// Longest message of a client, inflated
     #[arg(long, value_name = "BYTES", default_value = "64k")]

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Address, EngineChoice};
+use crate::config::{Address, Compression, EngineChoice};
 use crate::log::{Format, Level};
 use crate::machine;
 
@@ -129,6 +129,16 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         other => Err(format!("{other:?} is neither on nor off")),
+    }
+}
+
+/// A mode of compression.
+pub(super) fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "off" => Ok(Compression::Off),
+        "shared" => Ok(Compression::Shared),
+        "dedicated" => Ok(Compression::Dedicated),
+        other => Err(format!("{other:?} is not a mode of compression: off, shared or dedicated")),
     }
 }
 

@@ -125,6 +125,13 @@ fn traffic(page: &mut Page, workers: Workers<'_>) {
     let name = "ringwire_publications_total";
     let help = "Publications given a position, by the home of their channel.";
     counter(page, workers, name, help, |m| &m.publications);
+    let name = "ringwire_publications_compressed_total";
+    let help = "Times a publication was compressed: once per window and form, not per subscriber.";
+    counter(page, workers, name, help, |m| &m.publications_compressed);
+    let name = "ringwire_messages_compressed_total";
+    counter(page, workers, name, "Messages compressed for one connection.", |m| {
+        &m.messages_compressed
+    });
     page.counter("ringwire_deliveries_total", "Publications delivered; polls count as http.");
     each(workers, |worker, metrics| {
         for &transport in Transport::ALL {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     static THREAD_ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static THREAD_BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -31,6 +32,12 @@ pub fn thread_allocations() -> u64 {
     THREAD_ALLOCATIONS.try_with(Cell::get).unwrap_or(0)
 }
 
+/// Bytes that the calling thread has allocated so far, freed or not.
+#[must_use]
+pub fn thread_bytes_allocated() -> u64 {
+    THREAD_BYTES.try_with(Cell::get).unwrap_or(0)
+}
+
 /// Bytes of this process that are allocated and not yet freed.
 #[must_use]
 pub fn bytes_live() -> u64 {
@@ -43,6 +50,7 @@ fn count(bytes: usize) {
     BYTES_ALLOCATED.fetch_add(bytes as u64, Ordering::Relaxed);
     // A thread that is ending has no counter any more; nobody could read it either.
     let _ = THREAD_ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+    let _ = THREAD_BYTES.try_with(|sum| sum.set(sum.get() + bytes as u64));
 }
 
 // SAFETY: every method forwards its arguments unchanged to the system's allocator.

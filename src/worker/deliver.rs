@@ -70,15 +70,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Everything written so far is with the kernel.
     fn drained(&mut self, slot: Slot) {
-        let Self { app, table, egress, effects, messages_sent, pongs, .. } = self;
+        let Self { app, table, egress, effects, messages_sent, pongs, press, .. } = self;
         let Some(connection) = table.find(slot) else { return };
         let lane = &mut connection.lane;
         if lane.flags.has(Flags::FIN_AFTER_LAST) {
             self.ending.push(slot);
             return;
         }
+        let before = connection.role.held_bytes();
         match &mut connection.role {
-            Role::WebSocket { session, life, .. } if life.may_send() => {
+            Role::WebSocket { session, life, contexts, .. } if life.may_send() => {
                 if lane.flags.has(Flags::PONG_DUE) {
                     lane.flags.clear(Flags::PONG_DUE);
                     write_pong(
@@ -88,7 +89,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
                         &pongs.remove(&slot.number()).unwrap_or_default(),
                     );
                 }
-                app.on_drain(session, &mut Context { slot, lane, egress, effects, messages_sent });
+                let contexts = contexts.as_deref_mut();
+                let mut context =
+                    Context { slot, lane, egress, effects, messages_sent, press, contexts };
+                app.on_drain(session, &mut context);
+                self.held_bytes = self.held_bytes + connection.role.held_bytes() - before;
                 self.perform();
                 self.check_overrun(slot);
             }

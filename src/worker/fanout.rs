@@ -53,9 +53,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let bytes = batch.joined(encoding);
         let mut shared = None;
         let mut sent = 0;
+        let is_compressed = batch.is_compressed(encoding);
+        let mark = if is_compressed { Flags::CONTEXT_STALE } else { Flags::NONE };
         for &member in members {
             let Some(slot) = self.table.slot_at(member as usize) else { continue };
-            if self.deliver_shared(slot, &bytes, &mut shared) {
+            if self.deliver_shared(slot, &bytes, &mut shared, mark) {
                 sent += 1;
             }
         }
@@ -67,9 +69,17 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
-    /// Sends bytes that others get too, from the batch if the socket keeps up. False: not sent.
-    fn deliver_shared(&mut self, slot: Slot, bytes: &Bytes, shared: &mut Option<Shared>) -> bool {
+    /// Sends bytes that others get too, from the batch if the socket keeps up, and marks who gets
+    /// them. False: not sent.
+    fn deliver_shared(
+        &mut self,
+        slot: Slot,
+        bytes: &Bytes,
+        shared: &mut Option<Shared>,
+        mark: Flags,
+    ) -> bool {
         let Some(connection) = self.table.find(slot) else { return false };
+        connection.lane.flags.set(mark);
         if !connection.may_send() {
             return false;
         }
@@ -114,7 +124,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             let Some(connection) = self.table.find(slot) else { continue };
             if connection.lane.flags.has(Flags::LAST_REQUEST) {
                 self.respond(slot, 200, &JSON_HEADERS, &body);
-            } else if self.deliver_shared(slot, &stays, &mut shared) {
+            } else if self.deliver_shared(slot, &stays, &mut shared, Flags::NONE) {
                 self.end_request(slot);
             } else {
                 continue;
@@ -132,14 +142,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
         {
             for &member in &members {
                 let Some(slot) = self.table.slot_at(member as usize) else { continue };
-                match encoding {
-                    Encoding::Poll => {
-                        self.leave_all(slot);
-                        self.answer_items(slot, position, false, &[]);
-                    }
-                    Encoding::Ws | Encoding::Json | Encoding::Sse => {
-                        self.announce_loss(slot, encoding, position);
-                    }
+                if encoding == Encoding::Poll {
+                    self.leave_all(slot);
+                    self.answer_items(slot, position, false, &[]);
+                } else {
+                    self.announce_loss(slot, encoding, position);
                 }
                 self.make_room(ARENA_BYTES_MIN);
             }

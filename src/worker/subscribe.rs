@@ -12,6 +12,7 @@ use super::websocket::POSITION_LOST;
 use crate::app::Application;
 use crate::channels::{Arrival, Encoding, Name, Slice, Terms, join};
 use crate::connection::{Pending, Role};
+use crate::lane::Flags;
 use crate::limits::POLL_ANSWER_BYTES_MAX;
 use crate::metrics::{DropReason, Transport};
 
@@ -144,7 +145,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         };
         let begin = if slice.recovered { since.unwrap_or(slice.position) } else { slice.position };
         self.open(slot, &handshake, session, Some(begin));
-        if slice.encoding == Encoding::Json {
+        if slice.encoding.plain() == Encoding::Json {
             self.say_position(slot, begin, slice.recovered);
         }
         self.deliver_slice(slot, slice, true);
@@ -189,7 +190,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if !slice.recovered {
             self.metrics.dropped(DropReason::PositionLost);
             // The first message of `ringwire.json.1` has said so already.
-            if !(is_first && slice.encoding == Encoding::Json) {
+            if !(is_first && slice.encoding.plain() == Encoding::Json) {
                 self.announce_loss(slot, slice.encoding, slice.position);
             }
         }
@@ -199,6 +200,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         if !connection.may_send() {
             return;
+        }
+        if slice.items.iter().any(|item| item.is_compressed(slice.encoding)) {
+            connection.lane.flags.set(Flags::CONTEXT_STALE);
         }
         let bytes = join(&slice.items, slice.encoding);
         let transport = transport_of(slice.encoding);
@@ -211,11 +215,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Tells one subscriber that what came before `position` is lost to it.
     pub(super) fn announce_loss(&mut self, slot: Slot, encoding: Encoding, position: Position) {
-        match encoding {
-            Encoding::Ws => {
-                self.leave_all(slot);
-                self.close(slot, POSITION_LOST, &position.to_string());
-            }
+        match encoding.plain() {
             Encoding::Json => self.say_position(slot, position, false),
             Encoding::Sse => {
                 let mut out = Vec::new();
@@ -223,6 +223,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.say(slot, out);
             }
             Encoding::Poll => {}
+            _ => {
+                self.leave_all(slot);
+                self.close(slot, POSITION_LOST, &position.to_string());
+            }
         }
     }
 
@@ -263,8 +267,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
 /// How deliveries in an encoding count.
 pub(super) fn transport_of(encoding: Encoding) -> Transport {
     match encoding {
-        Encoding::Ws | Encoding::Json => Transport::WebSocket,
         Encoding::Sse => Transport::Sse,
         Encoding::Poll => Transport::LongPoll,
+        _ => Transport::WebSocket,
     }
 }

@@ -6,17 +6,23 @@
 
 use ringwire_protocol::Position;
 use ringwire_protocol::http::{Refusal, Request};
-use ringwire_protocol::ws::{self, Inbound, Life, check_upgrade, encode_switching};
+use ringwire_protocol::ws::{
+    self, Inbound, Life, Negotiated, check_upgrade, encode_switching, negotiate_deflate,
+};
 use ringwire_ring::{Driver, Slot};
 
 use super::{ARENA_BYTES_MIN, Worker};
 use crate::app::{Application, Command, Context, Decision, UpgradeRequest, Verdict};
 use crate::channels::Encoding;
 use crate::connection::{Handshake, Pending, Role, Waiting};
+use crate::lane::Flags;
 use crate::metrics::RequestKind;
+use crate::press::{Contexts, Window};
 
 /// The header of the 101 that says where the stream of a channel begins.
 const POSITION_HEADER: &str = "Ringwire-Position";
+/// The header of the 101 that says how messages are compressed.
+const EXTENSIONS_HEADER: &str = "Sec-WebSocket-Extensions";
 
 impl<D: Driver, A: Application> Worker<D, A> {
     pub(super) fn upgrade(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
@@ -30,6 +36,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
             key: upgrade.key.to_vec(),
             offered: upgrade.subprotocols().map(str::to_owned).collect(),
             subprotocol: None,
+            deflate: self
+                .limits
+                .deflate
+                .and_then(|terms| negotiate_deflate(upgrade.extensions(), &terms)),
         };
         match decision {
             Decision::Accept { session, subprotocol } => {
@@ -38,7 +48,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
             }
             Decision::Join { session, subprotocol, channel, since, positions } => {
                 handshake.subprotocol = subprotocol;
-                let encoding = if positions { Encoding::Json } else { Encoding::Ws };
+                let window = self.deflate_flags(handshake.deflate.as_ref()).window();
+                let encoding = Encoding::websocket(positions, window);
                 self.wait_for(slot, Pending::Join { handshake, session, since });
                 self.subscribe(slot, &channel, since, encoding);
             }
@@ -60,28 +71,56 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let offered = |name: &&str| handshake.offered.iter().any(|offer| offer == name);
         let subprotocol = handshake.subprotocol.as_deref().filter(offered);
         let position = position.map(|position| position.to_string());
-        let extra = position.as_deref().map(|position| (POSITION_HEADER, position));
+        let extensions = handshake.deflate.as_ref().map(Negotiated::answer);
+        let extra: Vec<_> = [(POSITION_HEADER, &position), (EXTENSIONS_HEADER, &extensions)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+            .collect();
         let mut out = Vec::with_capacity(256);
-        encode_switching(&mut out, &handshake.key, subprotocol, extra.as_slice());
+        encode_switching(&mut out, &handshake.key, subprotocol, &extra);
         self.say(slot, out);
-        let inbound = Inbound::new(ws::Role::Server);
+        let agreed = handshake.deflate.map(|negotiated| negotiated.deflate);
+        let inbound = match agreed {
+            Some(_) => Inbound::with_deflate(ws::Role::Server),
+            None => Inbound::new(ws::Role::Server),
+        };
+        let contexts = agreed.and_then(Contexts::new);
         let mut life = Life::new(ws::Role::Server);
         life.opened();
-        if self.assign(slot, Role::WebSocket { inbound, life, session }).is_none() {
+        if self.assign(slot, Role::WebSocket { inbound, life, session, contexts }).is_none() {
             return;
         }
         self.set_deadline(slot, self.limits.ping_interval_ns);
-        let Self { app, table, egress, effects, messages_sent, .. } = self;
+        let deflate_flags = self.deflate_flags(handshake.deflate.as_ref());
+        let Self { app, table, egress, effects, messages_sent, press, .. } = self;
         let Some(connection) = table.find(slot) else { return };
         let lane = &mut connection.lane;
-        if let Role::WebSocket { session, .. } = &mut connection.role {
-            app.on_open(session, &mut Context { slot, lane, egress, effects, messages_sent });
+        lane.flags.set(deflate_flags);
+        if let Role::WebSocket { session, contexts, .. } = &mut connection.role {
+            let contexts = contexts.as_deref_mut();
+            let mut context =
+                Context { slot, lane, egress, effects, messages_sent, press, contexts };
+            app.on_open(session, &mut context);
         }
+        self.held_bytes += connection.role.held_bytes();
         self.perform();
         self.check_overrun(slot);
         if self.is_draining() {
             self.dismiss(slot);
         }
+    }
+
+    /// How a connection stands with compression.
+    fn deflate_flags(&self, negotiated: Option<&Negotiated>) -> Flags {
+        let (Some(terms), Some(negotiated)) = (&self.limits.deflate, negotiated) else {
+            return Flags::NONE;
+        };
+        let mut flags = Flags::DEFLATE;
+        let agreed_bits = negotiated.deflate.server_window_bits;
+        if Window::of(agreed_bits, terms.window_bits_max) == Window::Narrow {
+            flags.set(Flags::NARROW);
+        }
+        flags
     }
 
     /// Carries out what other threads decided.

@@ -4,13 +4,14 @@
 //! Close is answered with its own code, and then the server closes first (RFC 6455 section 7.1.1).
 
 use ringwire_protocol::ws::{
-    Answer, CLOSE_PAYLOAD_BYTES_MAX, CloseCode, Cursor, Event, HEADER_BYTES_MAX, Opcode, Violation,
-    encode_close, encode_header, frame_len,
+    Answer, CLOSE_PAYLOAD_BYTES_MAX, CloseCode, Cursor, Event, HEADER_BYTES_MAX, Life, Opcode,
+    Violation, encode_close, encode_header, frame_len,
 };
 use ringwire_ring::{Driver, Slot};
 
 use super::Worker;
 use crate::app::{Application, Context, Effect, Message};
+use crate::channels::Encoding;
 use crate::connection::Role;
 use crate::lane::{Egress, Flags, Lane};
 use crate::metrics::DropReason;
@@ -35,15 +36,24 @@ enum Stop {
     Ended(Answer, Option<Violation>),
 }
 
+impl Stop {
+    fn violated(life: &mut Life, violation: Violation) -> Self {
+        Self::Ended(life.violated(violation), Some(violation))
+    }
+}
+
 impl<D: Driver, A: Application> Worker<D, A> {
     /// Takes what frames it can from `bytes`; says how many bytes they had.
     pub(super) fn feed_websocket(&mut self, slot: Slot, bytes: &mut [u8]) -> usize {
         let Self { app, table, egress, effects, limits, messages_sent, metrics, pongs, .. } = self;
+        let Self { press, bellows, .. } = self;
         let Some(connection) = table.find(slot) else { return bytes.len() };
-        let Role::WebSocket { inbound, life, session } = &mut connection.role else { return 0 };
+        let before = connection.role.held_bytes();
+        let Role::WebSocket { inbound, life, session, contexts } = &mut connection.role else {
+            return 0;
+        };
         let lane = &mut connection.lane;
         let all = bytes.len();
-        let before = inbound.held_bytes();
         let mut messages = 0;
         let mut cursor = Cursor::new(bytes);
         let stop = loop {
@@ -53,16 +63,26 @@ impl<D: Driver, A: Application> Worker<D, A> {
             match inbound.next(&mut cursor, &limits.ws) {
                 Ok(None) => break Stop::Rest,
                 // After our Close only the peer's is of interest (RFC 6455 section 1.4).
-                Ok(Some(Event::Message { .. } | Event::Ping(_))) if !life.may_send() => {}
+                Ok(Some(Event::Message { .. } | Event::Compressed { .. } | Event::Ping(_)))
+                    if !life.may_send() => {}
                 Ok(Some(Event::Message { kind, payload })) => {
                     messages += 1;
-                    let mut context = Context { slot, lane, egress, effects, messages_sent };
+                    let contexts = contexts.as_deref_mut();
+                    let mut context =
+                        Context { slot, lane, egress, effects, messages_sent, press, contexts };
                     app.on_message(session, Message { kind, payload }, &mut context);
                 }
-                // Not without an agreement, and none is made.
-                Ok(Some(Event::Compressed { .. })) => {
-                    let violation = Violation::ReservedBits;
-                    break Stop::Ended(life.violated(violation), Some(violation));
+                Ok(Some(Event::Compressed { kind, payload })) => {
+                    messages += 1;
+                    let own = contexts.as_deref_mut();
+                    let payload = match bellows.inflate(own, kind, payload, &limits.ws) {
+                        Ok(payload) => payload,
+                        Err(violation) => break Stop::violated(life, violation),
+                    };
+                    let contexts = contexts.as_deref_mut();
+                    let mut context =
+                        Context { slot, lane, egress, effects, messages_sent, press, contexts };
+                    app.on_message(session, Message { kind, payload }, &mut context);
                 }
                 Ok(Some(Event::Ping(payload))) if lane.queued_bytes() > 0 => {
                     lane.flags.set(Flags::PONG_DUE);
@@ -76,14 +96,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 Ok(Some(Event::Close(frame))) => {
                     break Stop::Ended(life.received_close(frame.as_ref()), None);
                 }
-                Err(violation) => {
-                    break Stop::Ended(life.violated(violation), Some(violation));
-                }
+                Err(violation) => break Stop::violated(life, violation),
             }
         };
         let used = all - cursor.remaining();
         metrics.messages_received.add(messages);
-        self.held_bytes = self.held_bytes + inbound.held_bytes() - before;
+        bellows.release();
+        self.held_bytes = self.held_bytes + connection.role.held_bytes() - before;
         if !self.effects.is_empty() {
             self.perform();
         }
@@ -104,6 +123,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if let Some(violation) = violation {
             self.logger.debug(format_args!("failed a WebSocket: {violation}"));
             self.metrics.dropped(match violation.close_code() {
+                _ if violation == Violation::DeflateInvalid => DropReason::Protocol,
                 1007 => DropReason::Utf8,
                 1008 => DropReason::Policy,
                 1009 => DropReason::MessageSize,
@@ -164,7 +184,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     self.publish_message(slot, channel, kind, payload);
                 }
                 Effect::Subscribe { slot, channel, since } => {
-                    self.subscribe(slot, &channel, since, crate::channels::Encoding::Ws);
+                    let window = self.table.find(slot).and_then(|it| it.lane.flags.window());
+                    self.subscribe(slot, &channel, since, Encoding::websocket(false, window));
                 }
                 Effect::Unsubscribe { slot, channel } => self.unsubscribe(slot, &channel),
                 Effect::Close { slot, code, reason } => {

@@ -26,6 +26,8 @@ pub(super) const LIMITS: ChannelLimits = ChannelLimits {
     recovery_publications_max: 4,
     channels_max: 3,
     history_bytes_max: 1 << 20,
+    window_bits_max: 15,
+    compression_threshold_bytes: 256,
 };
 
 pub(super) const WIDE: usize = 1 << 20;

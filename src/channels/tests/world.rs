@@ -85,6 +85,8 @@ impl World {
             recovery_publications_max: random.pick(&[1, 10, 300]),
             channels_max: random.pick(&[1, 3, 100]),
             history_bytes_max: random.pick(&[1_000, 20_000, 1_000_000]),
+            window_bits_max: random.pick(&[9, 15]),
+            compression_threshold_bytes: random.pick(&[0, 16, 256]),
         };
         let queues = (0..workers).map(|_| (0..workers).map(|_| VecDeque::new()).collect());
         Self {

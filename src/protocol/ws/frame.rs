@@ -265,6 +265,13 @@ pub const fn set_compressed(header: &mut [u8]) {
     header[0] |= COMPRESSED;
 }
 
+/// Whether the first of these frames says that its message is compressed.
+#[inline]
+#[must_use]
+pub fn is_compressed(frames: &[u8]) -> bool {
+    frames.first().is_some_and(|first| first & COMPRESSED != 0)
+}
+
 /// Appends a whole unfragmented frame, masked if there is a key.
 //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
 //# The masking does not affect the length of the "Payload data".

@@ -22,7 +22,9 @@ mod violation;
 pub use close::{CLOSE_PAYLOAD_BYTES_MAX, CloseCode, CloseFrame, encode_close};
 pub use cursor::Cursor;
 pub use deflate::{Deflator, Effort, Inflator, encode_compressed_frame};
-pub use frame::{HEADER_BYTES_MAX, Opcode, encode_frame, encode_header, frame_len, set_compressed};
+pub use frame::{
+    HEADER_BYTES_MAX, Opcode, encode_frame, encode_header, frame_len, is_compressed, set_compressed,
+};
 pub use mask::mask;
 pub use message::{Event, Inbound, Kind, Limits};
 pub use negotiation::{

@@ -190,7 +190,7 @@ impl World {
                 self.seen.gaps += 1;
             }
         }
-        let is_over = subscriber.once || (news.is_err() && encoding == Encoding::Ws);
+        let is_over = subscriber.once || (news.is_err() && encoding.plain() == Encoding::Ws);
         if is_over {
             let left = self.locals[key.0].leave(key.1, channel);
             assert!(left.is_none(), "a departure during a fan-out is told at its end");
