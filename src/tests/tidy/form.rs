@@ -152,6 +152,7 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
             || parts.len() == 2 && matches!(parts[0], "examples" | "benches")
             || parts.len() == 3 && parts[..2] == ["loadgen", "tests"]
             || path.contains("/bin/")
+            || path.starts_with("src/ring/examples/")
             || path.contains("/protocol/tests/") && parts.len() == 4
             || path.contains("/transport/tests/") && parts.len() == 4
             || path.contains("/ring/tests/") && parts.len() == 4
