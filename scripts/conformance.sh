@@ -3,12 +3,13 @@
 # both engines, and prints one line per suite. Exits 1 if a single case is not as it should be.
 #
 #   scripts/conformance.sh [--full] [--only SUITE]... [--engine uring|epoll] [--list]
-#                          [--out FILE]
+#                          [--out FILE] [--write]
 #
 #   --full      all 517 cases of the WebSocket suite instead of 385 (about 10 minutes more)
 #   --only      the suites whose name begins so, repeatable; --list names them
 #   --out FILE  where the table goes as JSON (default: conformance/result.json in the target
 #               directory)
+#   --write     also keeps the result under results/ and puts the table into README.md
 #
 # What it needs is kept in the target directory and fetched once: Python packages into a virtual
 # environment, npm packages, HAProxy and nginx unpacked from Debian's archive. Only Chromium, node
@@ -20,7 +21,7 @@ set -euo pipefail
 
 case "${1:-}" in
   -h | --help)
-    sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
 esac
@@ -28,9 +29,16 @@ esac
 here=$root/scripts/conformance
 cache=$target/conformance
 arguments=()
+write=no
+out=$cache/result.json
 while [ "$#" -gt 0 ]; do
   case "$1" in
-    --out | --only | --engine)
+    --write) write=yes ;;
+    --out)
+      out=${2:?--out wants a file}
+      shift
+      ;;
+    --only | --engine)
       arguments+=("$1" "${2:?$1 wants a value}")
       shift
       ;;
@@ -141,5 +149,14 @@ make_scratch
 trap_signals
 code=0
 run_foreground "$cache/python/bin/python" -B "$here/run.py" --release "$release" \
-  --cache "$cache" --scratch "$scratch" ${arguments[@]+"${arguments[@]}"} || code=$?
+  --cache "$cache" --scratch "$scratch" --out "$out" ${arguments[@]+"${arguments[@]}"} || code=$?
+if [ "$write" = yes ] && [ "$code" -eq 0 ]; then
+  "$root/scripts/machine.sh" >"$scratch/machine.json"
+  make_result_directory conformance
+  cp -- "$out" "$result/result.json"
+  cp -- "$scratch/machine.json" "$result/"
+  "$cache/python/bin/python" -B "$here/readme.py" "$out" "$root/README.md" \
+    "results/${result##*/}/"
+  echo "written: ${result#"$PWD"/}, README.md"
+fi
 exit "$code"

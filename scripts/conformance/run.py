@@ -7,6 +7,7 @@ row is green.
 
 import argparse
 import json
+import os
 import platform
 import re
 import signal
@@ -37,6 +38,11 @@ class Tools:
 
     def python(self, name):
         return self.cache / "python" / "bin" / name
+
+    def with_libraries(self):
+        """The environment in which the unpacked proxies find what they are linked with."""
+        libraries = (str(path) for path in self.proxies.glob("usr/lib/*-linux-gnu"))
+        return os.environ | {"LD_LIBRARY_PATH": ":".join(libraries)}
 
     @property
     def authority(self):
@@ -73,10 +79,15 @@ class Tools:
 
 def versions(tools):
     """What judged, and on what it ran."""
-    found = {"python": platform.python_version(), "kernel": platform.release()}
+    found = {"python": platform.python_version(), "kernel": platform.release().split("-")[0]}
     for package in (tools.here / "requirements.txt").read_text().split():
         name = package.split("==")[0]
         found[name] = metadata.version(name)
+    for name, command in (("chromium", ["chromium", "--version"]),
+                          ("haproxy", [tools.proxies / "usr/sbin/haproxy", "-v"]),
+                          ("nginx", [tools.proxies / "usr/sbin/nginx", "-v"])):
+        ran = subprocess.run(command, capture_output=True, text=True, env=tools.with_libraries())
+        found[name] = re.search(r"\d+(\.\d+)+", ran.stdout + ran.stderr).group()
     wanted = json.loads((tools.here / "package.json").read_text())["dependencies"]
     for name in wanted:
         package = tools.cache / "node" / "node_modules" / name / "package.json"
@@ -125,9 +136,8 @@ def run_suite(tools, number, row, seconds, fill):
 
 def read_flags():
     flags = argparse.ArgumentParser()
-    for name in ("--release", "--cache", "--scratch"):
+    for name in ("--release", "--cache", "--scratch", "--out"):
         flags.add_argument(name, required=True)
-    flags.add_argument("--out")
     flags.add_argument("--full", action="store_true")
     flags.add_argument("--list", action="store_true")
     flags.add_argument("--only", action="append", default=[])
@@ -159,15 +169,15 @@ def main():
         run_suite(tools, number, row, seconds, fill)
     rows = [row for row, _, _ in planned]
     red = [row for row in rows if not row.is_green]
-    out = Path(flags.out or tools.cache / "result.json")
     result = {
+        "schema": "ringwire.conformance/1",
         "date": date.today().isoformat(),
         "full": flags.full,
         "seconds": round(time.monotonic() - began),
         "versions": versions(tools),
         "rows": [row.as_dict() for row in rows],
     }
-    out.write_text(json.dumps(result, indent=2) + "\n")
+    Path(flags.out).write_text(json.dumps(result, indent=2) + "\n")
     print(f"{len(rows) - len(red)} of {len(rows)} suites as they should be, "
           f"{sum(row.cases for row in rows)} cases, {result['seconds']} s")
     return 1 if red else 0

@@ -4,7 +4,6 @@ Not here: the requests (`peer_smuggling.py`). The proxies are Debian's, unpacked
 """
 
 import json
-import os
 import time
 
 from judge import Row, judge_tap
@@ -25,11 +24,7 @@ def smuggle(engine, start_proxy):
 
 def start_haproxy(stage, server):
     socket = stage.directory / "haproxy.socket"
-    libraries = stage.tools.proxies.glob("usr/lib/*-linux-gnu")
-    environment = os.environ | {
-        "SOCKET": str(socket), "SERVER": server,
-        "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
-    }
+    environment = stage.tools.with_libraries() | {"SOCKET": str(socket), "SERVER": server}
     binary = stage.tools.proxies / "usr" / "sbin" / "haproxy"
     command = [binary, "-db", "-f", stage.tools.here / "haproxy.cfg"]
     return wait_for_socket(stage.start("haproxy", command, env=environment), socket)
