@@ -65,6 +65,8 @@ impl Flags {
         Self(Self::PAUSED.0 | Self::THROTTLED.0 | Self::OVERRUN.0 | Self::CLOSE_WANTED.0);
     /// While any of these is set nothing is read.
     pub(crate) const STOPS_READING: Self = Self(Self::PAUSED.0 | Self::THROTTLED.0);
+    /// While any of these is set an answer's head is not the one that others get.
+    pub(crate) const OWN_ANSWER: Self = Self(Self::LAST_REQUEST.0 | Self::HAS_ORIGIN.0);
 
     /// The window of compressed frames to this connection; `None`: it takes none.
     pub(crate) fn window(self) -> Option<Window> {

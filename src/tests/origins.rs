@@ -2,8 +2,10 @@
 //!
 //! Not here: which origins are allowed (`protocol::http::origin`).
 
-use super::wire::{post, stream, upgrade};
-use super::world::{Plan, World};
+use ringwire_ring::sim::RawPeer;
+
+use super::wire::{position_of, post, stream, upgrade};
+use super::world::{Plan, World, is_whole};
 
 const PAGE: &str = "https://app.example";
 
@@ -58,6 +60,34 @@ fn an_allowed_page_may_read_every_answer_refusals_too() {
         assert!(!head.contains("access-control"), "{request}: {head}");
     }
     world.pass(60);
+    world.run_empty();
+}
+
+#[test]
+fn a_page_that_waited_may_read_its_answer() {
+    let world = world(&[]);
+    let [page, script] = [format!("Origin: {PAGE}\r\n"), String::new()].map(|line| {
+        let (peer, at) = (world.connect(), get("/channels/a"));
+        let position = position_of(&world.exchange(&peer, &at));
+        let target = format!("/channels/a?since={position}&wait=20");
+        peer.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{line}\r\n").as_bytes());
+        world.pass_ms(10);
+        peer
+    });
+    let publisher = world.connect();
+    world.exchange(&publisher, &post("a", "news"));
+    world.run_until(|| is_whole(&page.received()) && is_whole(&script.received()));
+    let told = format!("\r\nAccess-Control-Allow-Origin: {PAGE}\r\n");
+    for (peer, count) in [(&page, 1), (&script, 0)] {
+        let answer = String::from_utf8(peer.take_received()).expect("an answer in ASCII");
+        assert!(answer.contains("\"data\":\"news\""), "{answer}");
+        assert_eq!(answer.matches(&told).count(), count, "{answer}");
+    }
+    // The connection stays, and nothing of the page is remembered for the next request.
+    let answer = world.exchange(&page, &get("/"));
+    assert!(!answer.contains("Access-Control"), "{answer}");
+    assert_eq!(world.held_bytes(), 0);
+    [page, script, publisher].iter().for_each(RawPeer::fin);
     world.run_empty();
 }
 

@@ -109,7 +109,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         false
     }
 
-    /// Answers the long polls among `members`: the same bytes for all that stay.
+    /// Answers the long polls among `members`: the same bytes for all that stay, save pages of
+    /// other origins, each of which is told that it may read its answer.
     fn answer_long_polls(&mut self, batch: &Batch, members: &[u32]) {
         let items = batch.joined(Encoding::Poll);
         let body = answer_body(batch.position(), true, &items);
@@ -122,7 +123,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             self.leave_all(slot);
             self.stop_waiting(slot);
             let Some(connection) = self.table.find(slot) else { continue };
-            if connection.lane.flags.has(Flags::LAST_REQUEST) {
+            if connection.lane.flags.has_any(Flags::OWN_ANSWER) {
                 self.respond(slot, 200, &JSON_HEADERS, &body);
             } else if self.deliver_shared(slot, &stays, &mut shared, Flags::NONE) {
                 self.end_request(slot);
