@@ -176,6 +176,7 @@ mod tests {
             kernel: "6.18".to_owned(),
             connections_max: 1000,
             lost: logger.lost(),
+            certificates: None,
         };
         let state = AdminState::new(vec![Arc::default(), Arc::default()], build);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));

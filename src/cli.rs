@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::config::{self, Config, Listen};
+use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::tokens::Tokens;
@@ -97,11 +97,14 @@ fn read_tokens(path: &Path) -> Result<Arc<Tokens>, Failure> {
 }
 
 fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
-    let listeners: Vec<Listen> = flags.listen.into_iter().map(Listen::plain).collect();
+    let certificates = config::pair_certificates(flags.tls_cert, flags.tls_key)?;
+    let listeners = config::listeners(flags.listen, flags.tls_listen);
     config::check_addresses(&listeners, flags.admin_listen)?;
+    config::check_certificates(&listeners, &certificates)?;
     let cpus = config::assign_cpus(flags.workers, flags.cpus.map(|list| list.0), machine)?;
     Ok(Config {
         listeners,
+        certificates,
         workers: cpus.len(),
         cpus,
         engine: flags.engine,
@@ -114,6 +117,7 @@ fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
         window_bits_max: flags.max_window_bits,
         backpressure_bytes_max: flags.max_backpressure,
         header_timeout: flags.header_timeout,
+        tls_handshake_timeout: flags.tls_handshake_timeout,
         ping_interval: flags.ping_interval,
         pong_timeout: flags.pong_timeout,
         close_timeout: flags.close_timeout,
@@ -143,7 +147,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Compression, EngineChoice};
+    use crate::config::{Compression, EngineChoice, Listen};
     use crate::log::{Format, Level};
 
     fn two_cpus() -> Machine {
@@ -184,6 +188,7 @@ mod tests {
     fn defaults_are_those_of_the_documentation() {
         let expected = Config {
             listeners: vec![Listen::plain(SocketAddr::from(([127, 0, 0, 1], 8080)))],
+            certificates: Vec::new(),
             workers: 2,
             cpus: vec![0, 3],
             engine: EngineChoice::Auto,
@@ -196,6 +201,7 @@ mod tests {
             window_bits_max: 15,
             backpressure_bytes_max: 262_144,
             header_timeout: Duration::from_secs(10),
+            tls_handshake_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             close_timeout: Duration::from_secs(5),
@@ -258,6 +264,25 @@ mod tests {
         }
         let many: Vec<String> = (1..=65).map(|port| format!("127.0.0.1:{port}")).collect();
         assert!(failure(&["--listen", &many.join(",")], &[]).contains("at most 64"));
+    }
+
+    #[test]
+    fn tls_needs_certificates_with_their_keys_and_a_listener() {
+        let pair = ["--tls-cert", "a.pem", "--tls-key", "a.key"];
+        let both = [&["--tls-listen", "127.0.0.1:8443"][..], &pair].concat();
+        let secure = config(&both, &[]).unwrap();
+        assert_eq!(secure.listeners.len(), 1, "no plain one was asked for");
+        assert_eq!(secure.listeners[0].to_string(), "127.0.0.1:8443 (tls)");
+        assert_eq!(secure.certificates[0].key, PathBuf::from("a.key"));
+        let beside = config(&[&both[..], &["--listen", "127.0.0.1:8080"]].concat(), &[]).unwrap();
+        assert_eq!(beside.listeners.iter().map(|l| l.tls).collect::<Vec<_>>(), [false, true]);
+        let two = [&both[..], &["--tls-cert", "b.pem", "--tls-key", "b.key"]].concat();
+        assert_eq!(config(&two, &[]).unwrap().certificates[1].certificate, PathBuf::from("b.pem"));
+        assert!(failure(&both[..4], &[]).contains("1 --tls-cert and 0 --tls-key do not pair"));
+        assert!(failure(&both[..2], &[]).contains("has no certificate; give"));
+        assert!(failure(&pair, &[]).contains("serves nobody; give --tls-listen"));
+        let line = failure(&[&both[..], &["--listen", "0.0.0.0:8443"]].concat(), &[]);
+        assert!(line.contains("overlaps"), "{line}");
     }
 
     #[test]

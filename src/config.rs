@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,11 +62,28 @@ pub enum Compression {
     Dedicated,
 }
 
+/// Where a certificate with its key lies, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, then those that lead to its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl fmt::Display for CertificateFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", self.certificate.display(), self.key.display())
+    }
+}
+
 /// Everything the server can be told. Sizes are bytes, times are [`Duration`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The public addresses, 1 to 64.
     pub listeners: Vec<Listen>,
+    /// The certificates of listeners with TLS; the first is the default. Some if one has TLS.
+    pub certificates: Vec<CertificateFiles>,
     /// Worker threads, 1 to 1024; may exceed the CPUs.
     pub workers: usize,
     /// The CPU of each worker: as many entries as workers, each allowed to the process.
@@ -93,6 +111,8 @@ pub struct Config {
     /// From the first byte of a request to the end of its head, in total. 1 ms to 24 h, as every
     /// time below that says nothing else.
     pub header_timeout: Duration,
+    /// From the accept to the end of a TLS handshake.
+    pub tls_handshake_timeout: Duration,
     /// Between two pings of a WebSocket.
     pub ping_interval: Duration,
     /// From a ping to its pong.
@@ -158,6 +178,49 @@ pub(crate) fn assign_cpus(
     let cpus = chosen.or(allowed).unwrap_or_else(|| vec![0]);
     let workers = workers.unwrap_or_else(|| cpus.len().min(WORKERS_MAX));
     Ok(cpus.into_iter().cycle().take(workers).collect())
+}
+
+/// The public addresses: without any that was asked for, one on loopback.
+pub(crate) fn listeners(plain: Vec<Address>, secure: Vec<Address>) -> Vec<Listen> {
+    if plain.is_empty() && secure.is_empty() {
+        return vec![Listen::plain(SocketAddr::from(([127, 0, 0, 1], 8080)))];
+    }
+    let secure = secure.into_iter().map(|address| Listen { address, tls: true });
+    plain.into_iter().map(Listen::plain).chain(secure).collect()
+}
+
+/// Each certificate with its key.
+pub(crate) fn pair_certificates(
+    certificates: Vec<PathBuf>,
+    keys: Vec<PathBuf>,
+) -> Result<Vec<CertificateFiles>, Failure> {
+    if certificates.len() != keys.len() {
+        return Err(Failure::configuration(format!(
+            "{} --tls-cert and {} --tls-key do not pair; give a key for each certificate, in the \
+             same order",
+            certificates.len(),
+            keys.len()
+        )));
+    }
+    let pairs = certificates.into_iter().zip(keys);
+    Ok(pairs.map(|(certificate, key)| CertificateFiles { certificate, key }).collect())
+}
+
+/// A listener with TLS needs a certificate, and a certificate a listener.
+pub(crate) fn check_certificates(
+    listeners: &[Listen],
+    certificates: &[CertificateFiles],
+) -> Result<(), Failure> {
+    let is_secure = listeners.iter().any(|listen| listen.tls);
+    match (is_secure, certificates.is_empty()) {
+        (true, true) => Err(Failure::configuration(
+            "--tls-listen has no certificate; give --tls-cert FILE and --tls-key FILE",
+        )),
+        (false, false) => Err(Failure::configuration(
+            "--tls-cert serves nobody; give --tls-listen ADDR, or leave it out",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Most public addresses.

@@ -1,13 +1,17 @@
 //! The way out of one connection: straight into the turn's batch while the socket keeps up,
-//! through an outbox of its own once it does not.
+//! through an outbox of its own once it does not, through TLS where it has that.
 //!
 //! Not here: the sending (`worker::deliver`). Invariants: bytes leave in the order they were
 //! written; while the outbox holds anything, nothing goes to the batch; a connection has at most
 //! one send in a batch.
 
+mod sealed;
+
 use bytes::Bytes;
 use ringwire_ring::{Batch, Shared, Slot};
-use ringwire_transport::Outbox;
+use ringwire_transport::{Outbox, Tls};
+
+use sealed::Cork;
 
 use crate::press::Window;
 
@@ -48,6 +52,12 @@ impl Flags {
     pub(crate) const PONG_DUE: Self = Self(1 << 14);
     /// The application asked for the close; it gets no further message.
     pub(crate) const CLOSE_WANTED: Self = Self(1 << 15);
+    /// Something of this connection waits to be encrypted with the batch.
+    pub(crate) const CORKED: Self = Self(1 << 19);
+    /// Bytes of its handshake wait for their turn.
+    pub(crate) const HANDSHAKE_DUE: Self = Self(1 << 20);
+    /// The peer has said its end within TLS; its FIN has not come.
+    pub(crate) const FIN_AWAITED: Self = Self(1 << 21);
     /// A page made the request at hand, and may read the answer.
     pub(crate) const HAS_ORIGIN: Self = Self(1 << 23);
 
@@ -63,6 +73,8 @@ impl Flags {
     /// While any of these is set the application gets no further message.
     pub(crate) const STOPS_MESSAGES: Self =
         Self(Self::PAUSED.0 | Self::THROTTLED.0 | Self::OVERRUN.0 | Self::CLOSE_WANTED.0);
+    /// While any of these is set something written is not with the kernel.
+    const UNDER_WAY: Self = Self(Self::IN_BATCH.0 | Self::CORKED.0);
     /// While any of these is set nothing is read.
     pub(crate) const STOPS_READING: Self = Self(Self::PAUSED.0 | Self::THROTTLED.0);
     /// While any of these is set an answer's head is not the one that others get.
@@ -97,6 +109,10 @@ pub(crate) struct Egress {
     pub(crate) batch: Batch,
     /// Connections whose outbox waits for its first send; flushed with the batch.
     pub(crate) due: Vec<Slot>,
+    /// What is to be encrypted with the batch.
+    pub(crate) cork: Cork,
+    /// Connections that could not be encrypted for: they cannot go on.
+    pub(crate) broken: Vec<Slot>,
     /// Bytes in all outboxes of the worker.
     pub(crate) queued_bytes: usize,
     /// Bytes written by all lanes and not counted in the metrics yet.
@@ -110,6 +126,8 @@ impl Egress {
         Self {
             batch: Batch::new(),
             due: Vec::new(),
+            cork: Cork::default(),
+            broken: Vec::new(),
             queued_bytes: 0,
             written_bytes: 0,
             backpressure_bytes_max,
@@ -121,13 +139,14 @@ impl Egress {
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     outbox: Option<Box<Outbox>>,
+    pub(crate) tls: Option<Box<Tls>>,
     pub(crate) flags: Flags,
 }
 
 impl Lane {
     /// Whether every byte written so far is with the kernel.
     pub(crate) fn is_idle(&self) -> bool {
-        self.outbox.is_none() && !self.flags.has(Flags::IN_BATCH)
+        self.outbox.is_none() && !self.flags.has_any(Flags::UNDER_WAY)
     }
 
     /// Bytes waiting in the outbox.
@@ -149,19 +168,34 @@ impl Lane {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) {
+        if self.tls.is_some() {
+            self.write_corked(slot, egress, len, fill);
+        } else {
+            self.put(slot, egress, len, fill);
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, slot: Slot, egress: &mut Egress, len: usize, fill: impl FnOnce(&mut [u8])) {
         if self.may_join(slot, egress) {
             let room = egress.batch.arena();
             if len <= room.len() {
                 fill(&mut room[..len]);
-                egress.batch.push(slot, len);
-                egress.written_bytes += len as u64;
-                self.flags.set(Flags::IN_BATCH);
+                self.join(slot, egress, len);
                 return;
             }
         }
         let mut bytes = vec![0; len];
         fill(&mut bytes);
-        self.queue(slot, egress, Bytes::from(bytes));
+        self.queue_wire(slot, egress, Bytes::from(bytes));
+    }
+
+    /// The first `len` bytes of the arena are this connection's.
+    #[inline]
+    fn join(&mut self, slot: Slot, egress: &mut Egress, len: usize) {
+        egress.batch.push(slot, len);
+        egress.written_bytes += len as u64;
+        self.flags.set(Flags::IN_BATCH);
     }
 
     #[inline]
@@ -180,21 +214,39 @@ impl Lane {
         self.write(slot, egress, bytes.len(), |room| room.copy_from_slice(bytes));
     }
 
-    /// Whether a shared frame can go into the batch as it stands.
-    pub(crate) fn may_share(&self, egress: &Egress) -> bool {
-        self.is_idle() && !egress.batch.is_full()
+    /// Whether a shared frame of `len` bytes can go into the batch as it stands.
+    pub(crate) fn may_share(&self, egress: &mut Egress, len: usize) -> bool {
+        self.is_idle() && !egress.batch.is_full() && (self.tls.is_none() || egress.has_room(len))
     }
 
-    /// Points the batch at a frame of `len` bytes that others get too. Only after
-    /// [`Lane::may_share`].
-    pub(crate) fn share(&mut self, slot: Slot, egress: &mut Egress, frame: Shared, len: usize) {
-        egress.batch.push_shared(slot, frame);
-        egress.written_bytes += len as u64;
+    /// Sends `frame` that others get too: the batch points at it, once `shared` is in there. With
+    /// TLS it is encrypted for this connection alone. Only after [`Lane::may_share`].
+    pub(crate) fn share(
+        &mut self,
+        slot: Slot,
+        egress: &mut Egress,
+        frame: &Bytes,
+        shared: &mut Option<Shared>,
+    ) {
+        if self.tls.is_some() {
+            return self.seal(slot, egress, frame);
+        }
+        let place = *shared.get_or_insert_with(|| egress.batch.share(frame.clone()));
+        egress.batch.push_shared(slot, place);
+        egress.written_bytes += frame.len() as u64;
         self.flags.set(Flags::IN_BATCH);
     }
 
     /// Puts `bytes` behind everything else in the outbox.
     pub(crate) fn queue(&mut self, slot: Slot, egress: &mut Egress, bytes: Bytes) {
+        if self.tls.is_some() {
+            self.queue_sealed(slot, egress, &bytes);
+        } else {
+            self.queue_wire(slot, egress, bytes);
+        }
+    }
+
+    fn queue_wire(&mut self, slot: Slot, egress: &mut Egress, bytes: Bytes) {
         egress.queued_bytes += bytes.len();
         egress.written_bytes += bytes.len() as u64;
         self.outbox.get_or_insert_with(|| Box::new(Outbox::new())).push(bytes);

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod certificates;
 pub mod channels;
 pub mod cli;
 pub mod config;

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringwire_ring::Figures;
+use ringwire_transport::TlsFailureKind;
 
 mod page;
 mod render;
@@ -160,12 +161,54 @@ labels! {
         CloseTimeout = "close_timeout",
         /// The server is going: 1001.
         Drain = "drain",
+        /// The TLS handshake took too long.
+        HandshakeTimeout = "handshake_timeout",
+        /// TLS failed: the alert is the last word.
+        Tls = "tls",
         /// The worker's memory for peers was used up.
         Memory = "memory",
         /// The peer's side failed: a reset, a timeout of the kernel.
         Reset = "reset",
         /// The application wanted it.
         Application = "application",
+    }
+}
+
+labels! {
+    /// Why a TLS handshake came to nothing.
+    HandshakeFailure {
+        /// What came is not TLS.
+        NotTls = "not_tls",
+        /// No version, cipher suite or group in common.
+        Incompatible = "incompatible",
+        /// No application protocol in common.
+        ApplicationProtocol = "application_protocol",
+        /// A certificate was not accepted.
+        Certificate = "certificate",
+        /// The peer gave up with an alert.
+        PeerAlert = "peer_alert",
+        /// The peer broke the protocol, or somebody between did.
+        Protocol = "protocol",
+        /// The peer went away.
+        Abandoned = "abandoned",
+        /// It took too long.
+        Timeout = "timeout",
+        /// A fault on this side.
+        Internal = "internal",
+    }
+}
+
+impl From<TlsFailureKind> for HandshakeFailure {
+    fn from(kind: TlsFailureKind) -> Self {
+        match kind {
+            TlsFailureKind::NotTls => Self::NotTls,
+            TlsFailureKind::Incompatible => Self::Incompatible,
+            TlsFailureKind::ApplicationProtocol => Self::ApplicationProtocol,
+            TlsFailureKind::Certificate => Self::Certificate,
+            TlsFailureKind::PeerAlert => Self::PeerAlert,
+            TlsFailureKind::Decrypt | TlsFailureKind::Protocol => Self::Protocol,
+            TlsFailureKind::Internal => Self::Internal,
+        }
     }
 }
 
@@ -203,6 +246,13 @@ pub struct WorkerMetrics {
     deliveries: [Counter; Transport::COUNT],
     /// Pings sent.
     pub pings_sent: Counter,
+    /// TLS handshakes done: in full, and by taking up a session.
+    handshakes: [Counter; 2],
+    handshake_failures: [Counter; HandshakeFailure::COUNT],
+    /// Handshakes that wait for their turn.
+    pub tls_waiting: Gauge,
+    /// TLS connections whose peer ended them without saying so within TLS.
+    pub tls_truncated: Counter,
     /// Bytes held for peers, in either direction.
     pub held_bytes: Gauge,
     /// Channels at home here.
@@ -282,6 +332,26 @@ impl WorkerMetrics {
     /// Connections ended for this reason so far.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].value()
+    }
+
+    /// A TLS handshake was done.
+    pub fn handshake_done(&self, is_resumed: bool) {
+        self.handshakes[usize::from(is_resumed)].add(1);
+    }
+
+    /// TLS handshakes done so far, in full or by taking up a session.
+    pub fn handshakes(&self, resumed: bool) -> u64 {
+        self.handshakes[usize::from(resumed)].value()
+    }
+
+    /// A TLS handshake came to nothing.
+    pub fn handshake_failed(&self, why: HandshakeFailure) {
+        self.handshake_failures[why as usize].add(1);
+    }
+
+    /// Handshakes that came to nothing for this reason so far.
+    pub fn handshake_failures(&self, why: HandshakeFailure) -> u64 {
+        self.handshake_failures[why as usize].value()
     }
 
     /// `more` publications went to one subscriber, or into one answer.

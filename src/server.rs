@@ -4,6 +4,8 @@
 //! that every worker accepts; a worker that fails takes the process with it, because half a server
 //! is worse than none.
 
+mod reload;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, mpsc};
@@ -12,20 +14,22 @@ use std::time::Duration;
 
 use ringwire_ring::{
     Bells, Driver, EngineOptions, Features, ListenOptions, Listener, Permits, ReceiveBuffers,
-    Refusal, Signal, Signals, bind, bind_unix, epoll::Epoll, kernel_release, pin, uring::Uring,
+    Refusal, Signals, bind, bind_unix, epoll::Epoll, kernel_release, pin, uring::Uring,
 };
 use ringwire_transport::{Endpoint, mesh};
+use rustls::ServerConfig;
 
 use crate::admin::{Admin, AdminState};
 use crate::app::{Application, Remote, Surface};
+use crate::certificates::{CertificateFigures, Certificates};
 use crate::config::{Address, Config, EngineChoice, Listen};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::log::{self, Logger, Writer};
 use crate::metrics::{Build, WorkerMetrics};
 use crate::room::{Room, room};
-use crate::tokens::Tokens;
 use crate::worker::{Crew, Letter, Parts, Worker};
+use reload::Reload;
 
 /// Letters from one worker to another before they overflow into a list.
 const MESH_CAPACITY: usize = 4096;
@@ -60,7 +64,7 @@ pub fn serve<A: Application>(
 ) -> Result<(), Failure> {
     let signals = Signals::block();
     let (logger, writer) = log::channel(config.log_level, config.log_format);
-    let server = Server::start(config, &logger, application)?;
+    let mut server = Server::start(config, &logger, application)?;
     let admin = AdminState::new(server.metrics.clone(), server.build(&logger));
     let mut lines = vec![server.to_string()];
     lines.extend_from_slice(&server.notes);
@@ -75,12 +79,13 @@ pub fn serve<A: Application>(
         let _told = writeln!(io::stdout(), "listening on {listen}");
     }
     let stop = server.stopper();
-    let tokens = config.publish_tokens.clone();
-    let log = logger.clone();
+    let mut reload = Reload {
+        tokens: config.publish_tokens.clone(),
+        certificates: server.certificates.take(),
+        logger: logger.clone(),
+    };
     let watcher = move || {
-        while signals.wait(None) == Some(Signal::Hangup) {
-            reload(tokens.as_deref(), &log);
-        }
+        reload.until_told_to_go(&signals);
         admin.set_draining();
         stop.drain();
         let _second = signals.wait(None);
@@ -92,15 +97,6 @@ pub fn serve<A: Application>(
         .spawn(watcher)
         .map_err(|error| Failure::other(format!("no thread for signals: {error}")))?;
     watch(server, writer)
-}
-
-/// Reads again what may change while the server runs.
-fn reload(tokens: Option<&Tokens>, logger: &Logger) {
-    match tokens.map(Tokens::reload) {
-        None => logger.info(format_args!("nothing to read again")),
-        Some(Ok(count)) => logger.info(format_args!("{count} publish tokens read")),
-        Some(Err(failure)) => logger.error(format_args!("the old tokens stay: {failure}")),
-    }
 }
 
 /// Writes the log until the workers have left.
@@ -126,6 +122,9 @@ pub struct Server {
     notes: Vec<String>,
     stopper: Stopper,
     metrics: Vec<Arc<WorkerMetrics>>,
+    /// Until somebody looks after their files.
+    certificates: Option<Certificates>,
+    figures: Option<Arc<CertificateFigures>>,
     threads: Vec<JoinHandle<Result<(), Failure>>>,
 }
 
@@ -162,6 +161,8 @@ impl Server {
         if room.slots_max == 0 {
             return Err(Failure::configuration(TOO_FEW_DESCRIPTORS));
         }
+        let certificates = certificates_of(config, logger)?;
+        let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
         let options = ListenOptions {
             backlog: room.backlog(workers),
             send_buffer_bytes: config.send_buffer_bytes,
@@ -180,6 +181,7 @@ impl Server {
             permits: Arc::new(Permits::new(room.connections_max)),
             stopper: stopper.clone(),
             metrics: metrics.clone(),
+            tls,
             application,
         };
         let threads = plan.start(engine, sockets, logger)?;
@@ -191,6 +193,8 @@ impl Server {
             notes,
             stopper,
             metrics,
+            figures: certificates.as_ref().map(Certificates::figures),
+            certificates,
             threads,
         })
     }
@@ -239,6 +243,7 @@ impl Server {
             kernel: format!("{major}.{minor}"),
             connections_max: u64::from(self.connections_max),
             lost: logger.lost(),
+            certificates: self.figures.clone(),
         }
     }
 }
@@ -262,6 +267,12 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({self})")
     }
+}
+
+/// The certificates, where a listener needs them.
+fn certificates_of(config: &Config, logger: &Logger) -> Result<Option<Certificates>, Failure> {
+    let files = &config.certificates;
+    (!files.is_empty()).then(|| Certificates::read(files, logger)).transpose()
 }
 
 /// Listens on all addresses: says where, and gives each worker its sockets in the same order.
@@ -328,6 +339,7 @@ struct Plan<F> {
     permits: Arc<Permits>,
     stopper: Stopper,
     metrics: Vec<Arc<WorkerMetrics>>,
+    tls: Option<Arc<ServerConfig>>,
     application: F,
 }
 
@@ -426,6 +438,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             logger,
             limits: Limits::new(&self.config),
             tls_listeners: self.config.listeners.iter().map(|listen| listen.tls).collect(),
+            tls: self.tls.clone(),
             slots_max: self.room.slots_max as usize,
         });
         drop(ready.send(Ok(())));

@@ -14,6 +14,7 @@ mod letters;
 mod receive;
 mod request;
 mod respond;
+mod secure;
 mod subscribe;
 mod timers;
 mod upgrade;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use ringwire_protocol::ws::Effort;
 use ringwire_ring::{Accepting, Completion, Driver, Errno, Slot};
 use ringwire_transport::{Endpoint, TICK_NS, Wheel};
+use rustls::ServerConfig;
 
 use crate::app::{Application, Effect, Remote};
 use crate::channels::{Home, Local, Request};
@@ -56,6 +58,8 @@ pub(crate) struct Parts<D, A: Application> {
     pub(crate) limits: Limits,
     /// Of each listener, in the driver's order, whether its clients speak TLS.
     pub(crate) tls_listeners: Box<[bool]>,
+    /// For those that do; needed only if one does.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) slots_max: usize,
 }
 
@@ -104,6 +108,7 @@ pub(crate) struct Worker<D, A: Application> {
     pongs: HashMap<u32, Box<[u8]>>,
     /// The pages whose requests are being answered, by slot number.
     origins: HashMap<u32, Box<str>>,
+    secure: secure::Secure,
     /// Bytes kept for peers besides their outboxes.
     held_bytes: usize,
     completions: Vec<Completion>,
@@ -131,6 +136,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             logger,
             limits,
             tls_listeners,
+            tls,
             slots_max,
         } = parts;
         driver.accept(Accepting::On);
@@ -170,6 +176,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             made_room: false,
             pongs: HashMap::new(),
             origins: HashMap::new(),
+            secure: secure::Secure::new(tls),
             held_bytes: 0,
             completions: Vec::new(),
             inbox: Vec::new(),
@@ -203,6 +210,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.read_letters();
         self.spread(quiet);
         self.expire();
+        self.shake_hands();
         self.settle();
         self.show();
         outcome
@@ -235,6 +243,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             self.home.is_waiting() || !self.unposted.is_empty() || !self.throttled.is_empty();
         let is_busy = !self.loopback.is_empty()
             || self.home_requests > 0
+            || self.secure.is_busy()
             || (self.made_room && waits_for_room);
         if is_busy || !self.mesh.prepare_to_sleep() {
             return 0;
@@ -262,14 +271,15 @@ impl<D: Driver, A: Application> Worker<D, A> {
     }
 
     fn accepted(&mut self, slot: Slot, listener: u16) {
-        debug_assert!(!self.tls_listeners[usize::from(listener)], "there is no TLS stage");
         self.metrics.accepted.add(1);
         let tick = self.tick();
         let connection = self.table.insert(slot, tick);
         connection.lane.flags.set(Flags::REQUEST_BEGUN);
         self.metrics.connection_moved(None, Some((Transport::Http, State::Connecting)));
         self.driver.receive(slot, true);
-        if self.is_draining() {
+        if self.tls_listeners[usize::from(listener)] {
+            self.begin_tls(slot);
+        } else if self.is_draining() {
             self.refuse_for_drain(slot);
         } else {
             self.set_deadline(slot, self.limits.header_timeout_ns);
@@ -279,8 +289,11 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Hands the batch over early when what comes next, `bytes` long, might not fit.
     #[inline]
     fn make_room(&mut self, bytes: usize) {
-        let batch = &mut self.egress.batch;
-        if batch.len() >= crate::limits::FANOUT_SLICE || batch.arena().len() < bytes {
+        let Egress { batch, cork, .. } = &mut self.egress;
+        let is_full = batch.len() >= crate::limits::FANOUT_SLICE
+            || batch.arena().len() < bytes
+            || !cork.takes(bytes);
+        if is_full {
             self.flush();
         }
     }

@@ -47,10 +47,24 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub(super) config: Option<PathBuf>,
 
-    /// Public address, or unix:PATH; port 0: any free one; repeatable
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:8080")]
-    #[arg(value_parser = values::listen, help_heading = "Listening")]
+    /// Public address, or unix:PATH; port 0: any free one; repeatable; beside --tls-listen none
+    /// is needed [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = values::listen)]
+    #[arg(help_heading = "Listening")]
     pub(super) listen: Vec<Address>,
+
+    /// Public address for TLS, as --listen; repeatable
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = values::listen)]
+    #[arg(help_heading = "Listening")]
+    pub(super) tls_listen: Vec<Address>,
+
+    /// Certificate chain, PEM; repeatable, chosen by the names in it, the first by default
+    #[arg(long, value_name = "FILE", value_delimiter = ',', help_heading = "Listening")]
+    pub(super) tls_cert: Vec<PathBuf>,
+
+    /// Private key of the certificate in the same place, PEM; repeatable
+    #[arg(long, value_name = "FILE", value_delimiter = ',', help_heading = "Listening")]
+    pub(super) tls_key: Vec<PathBuf>,
 
     /// Address of /metrics, /healthz and /readyz [default: off]
     #[arg(long, value_name = "ADDR", value_parser = values::address)]
@@ -127,6 +141,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIME", default_value = "10s")]
     #[arg(value_parser = values::time::<1, DAY_MS>, help_heading = "Timeouts")]
     pub(super) header_timeout: Duration,
+
+    /// From the accept to the end of the TLS handshake
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    #[arg(value_parser = values::time::<1, DAY_MS>, help_heading = "Timeouts")]
+    pub(super) tls_handshake_timeout: Duration,
 
     /// Between two pings
     #[arg(long, value_name = "TIME", default_value = "25s")]

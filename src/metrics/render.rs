@@ -7,7 +7,11 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::page::Page;
-use super::{Counter, DropReason, Gauge, RequestKind, STATUSES, State, Transport, WorkerMetrics};
+use super::{
+    Counter, DropReason, Gauge, HandshakeFailure, RequestKind, STATUSES, State, Transport,
+    WorkerMetrics,
+};
+use crate::certificates::CertificateFigures;
 use crate::log::LostLines;
 use crate::machine;
 
@@ -22,6 +26,8 @@ pub struct Build {
     pub connections_max: u64,
     /// The log lines that were lost.
     pub lost: LostLines,
+    /// The certificates of listeners with TLS.
+    pub certificates: Option<Arc<CertificateFigures>>,
 }
 
 /// The page a scraper reads, in the text format 0.0.4.
@@ -31,6 +37,10 @@ pub fn render(workers: &[Arc<WorkerMetrics>], build: &Build) -> String {
     connections(&mut page, workers);
     requests(&mut page, workers);
     traffic(&mut page, workers);
+    tls(&mut page, workers);
+    if let Some(figures) = &build.certificates {
+        certificates(&mut page, figures);
+    }
     memory(&mut page, workers);
     engine(&mut page, workers);
     page.finish()
@@ -140,6 +150,41 @@ fn traffic(page: &mut Page, workers: Workers<'_>) {
             page.sample(&labels, metrics.deliveries(transport));
         }
     });
+}
+
+fn tls(page: &mut Page, workers: Workers<'_>) {
+    page.counter("ringwire_tls_handshakes_total", "TLS handshakes done, by kind.");
+    each(workers, |worker, metrics| {
+        for (kind, resumed) in [("full", false), ("resumed", true)] {
+            page.sample(&[("worker", worker), ("kind", &kind)], metrics.handshakes(resumed));
+        }
+    });
+    let help = "TLS handshakes that came to nothing, by reason.";
+    page.counter("ringwire_tls_handshake_failures_total", help);
+    each(workers, |worker, metrics| {
+        for &why in HandshakeFailure::ALL {
+            let labels: [(&str, &dyn Display); 2] = [("worker", worker), ("reason", &why.name())];
+            page.sample(&labels, metrics.handshake_failures(why));
+        }
+    });
+    let name = "ringwire_tls_handshakes_waiting";
+    gauge(page, workers, name, "TLS handshakes that wait for their turn.", |m| &m.tls_waiting);
+    let name = "ringwire_tls_truncated_total";
+    counter(page, workers, name, "TLS connections ended without close_notify.", |m| {
+        &m.tls_truncated
+    });
+}
+
+fn certificates(page: &mut Page, figures: &CertificateFigures) {
+    let help = "Last second in which the certificate in use is valid, Unix time.";
+    page.gauge("ringwire_tls_certificate_not_after_seconds", help);
+    for (certificate, at) in figures.not_after() {
+        page.sample(&[("certificate", &certificate)], at);
+    }
+    let (replaced, refused) = figures.reloads();
+    page.counter("ringwire_tls_certificate_reloads_total", "Pairs read again, by outcome.");
+    page.sample(&[("outcome", &"replaced")], replaced);
+    page.sample(&[("outcome", &"refused")], refused);
 }
 
 fn memory(page: &mut Page, workers: Workers<'_>) {

@@ -7,7 +7,13 @@ use crate::log::{Format, Level, channel};
 
 fn build() -> Build {
     let (logger, _) = channel(Level::Info, Format::Text);
-    Build { engine: "epoll", kernel: "6.18".to_owned(), connections_max: 9, lost: logger.lost() }
+    Build {
+        engine: "epoll",
+        kernel: "6.18".to_owned(),
+        connections_max: 9,
+        lost: logger.lost(),
+        certificates: None,
+    }
 }
 
 fn is_name(text: &str) -> bool {

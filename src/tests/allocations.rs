@@ -140,6 +140,7 @@ impl Counted {
             logger: Logger::silent(),
             limits: Limits::new(&config),
             tls_listeners: Box::new([false]),
+            tls: None,
             slots_max: 1024,
         });
         Self { sim, address, worker, inside, own: 0 }

@@ -16,6 +16,8 @@ mod publishing;
 mod puppet;
 mod requests;
 mod rfc6455;
+mod secure;
+mod secure_peer;
 mod size;
 mod speaker;
 mod timers;

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) slots_max: u32,
     /// Bytes that the kernel holds per direction of a connection.
     pub(crate) socket_bytes: usize,
+    /// TLS for the second of its two listeners.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Flags of the `ringwire` binary.
     pub(crate) flags: Vec<&'static str>,
 }
@@ -45,6 +47,7 @@ impl Plan {
             mesh_capacity: 64,
             slots_max: 256,
             socket_bytes: 64 * 1024,
+            tls: None,
             flags: Vec::new(),
         }
     }
@@ -54,6 +57,8 @@ impl Plan {
 pub(crate) struct World<A: Application = Surface> {
     pub(crate) sim: Sim,
     pub(crate) address: SocketAddr,
+    /// Where clients speak TLS, if the plan has it.
+    pub(crate) secure_address: SocketAddr,
     pub(crate) crew: Arc<Crew>,
     pub(crate) metrics: Vec<Arc<WorkerMetrics>>,
     workers: Vec<Rc<RefCell<Worker<SimDriver, A>>>>,
@@ -78,6 +83,7 @@ impl<A: Application> World<A> {
         };
         let sim = Sim::new(plan.seed, options);
         let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        let secure_address = SocketAddr::from(([10, 0, 0, 1], 443));
         let mut config = config_of(plan.flags.iter().copied()).expect("flags of the test");
         config.workers = plan.workers;
         let crew = Arc::new(Crew::new(plan.workers));
@@ -89,6 +95,7 @@ impl<A: Application> World<A> {
             let options = DriverOptions { worker: index, slots_max, ..DriverOptions::default() };
             let mut driver = sim.driver(options);
             driver.listen(sim.listener(address)).expect("a free address");
+            driver.listen(sim.listener(secure_address)).expect("a free address");
             bells.push(driver.doorbell());
             Rc::new(RefCell::new(Worker::new(Parts {
                 index,
@@ -100,12 +107,13 @@ impl<A: Application> World<A> {
                 metrics: Arc::clone(&metrics[index]),
                 logger: Logger::silent(),
                 limits: Limits::new(&config),
-                tls_listeners: Box::new([false]),
+                tls_listeners: Box::new([false, true]),
+                tls: plan.tls.clone(),
                 slots_max: slots_max as usize,
             })))
         });
         let workers = workers.collect();
-        Self { sim, address, crew, metrics, workers, bells }
+        Self { sim, address, secure_address, crew, metrics, workers, bells }
     }
 
     /// Runs until `condition` holds; panics with the seed if it never does.

@@ -16,6 +16,25 @@ use crate::metrics::DropReason;
 impl<D: Driver, A: Application> Worker<D, A> {
     /// Hands the batch to the kernel, and starts the sends of those it could not serve whole.
     pub(super) fn flush(&mut self) {
+        if !self.egress.cork.is_empty() {
+            self.uncork();
+        }
+        self.hand_over();
+        while let Some(slot) = self.egress.due.pop() {
+            let Some(connection) = self.table.find(slot) else { continue };
+            connection.lane.flags.clear(Flags::SEND_DUE);
+            if let Some(bytes) = connection.lane.take() {
+                self.driver.send(slot, bytes);
+            }
+        }
+        while let Some(slot) = self.egress.broken.pop() {
+            self.metrics.dropped(DropReason::Tls);
+            self.tear_down(slot);
+        }
+    }
+
+    /// Hands the batch to the kernel.
+    pub(super) fn hand_over(&mut self) {
         if !self.egress.batch.is_empty() {
             self.driver.batch(&mut self.egress.batch);
             for slot in self.egress.batch.slots() {
@@ -29,13 +48,6 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.unsent(failure);
             }
             self.egress.batch.reuse_failures(failures);
-        }
-        while let Some(slot) = self.egress.due.pop() {
-            let Some(connection) = self.table.find(slot) else { continue };
-            connection.lane.flags.clear(Flags::SEND_DUE);
-            if let Some(bytes) = connection.lane.take() {
-                self.driver.send(slot, bytes);
-            }
         }
     }
 
@@ -97,6 +109,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.perform();
                 self.check_overrun(slot);
             }
+            // The handshake keeps its own deadline.
+            Role::Request if connection.lane.is_handshaking() => {}
             // The peer has read its answers, so that its next request is looked at.
             Role::Request => {
                 self.set_deadline(slot, self.limits.keepalive_timeout_ns);
@@ -129,6 +143,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             connection.lane.flags.clear(Flags::PONG_DUE);
             self.pongs.remove(&slot.number());
         }
+        connection.lane.close_notify(slot, &mut self.egress);
         self.forget_origin(slot);
         self.leave_all(slot);
         let old = self.assign(slot, Role::Lingering { discarded_bytes: 0 });
@@ -148,7 +163,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             if !connection.lane.is_idle() || flags.has(Flags::FIN_SENT) {
                 continue;
             }
-            if flags.has(Flags::PEER_ENDED) {
+            if flags.has(Flags::PEER_ENDED) && !flags.has(Flags::FIN_AWAITED) {
                 self.tear_down(slot);
             } else {
                 connection.lane.flags.set(Flags::FIN_SENT);
@@ -163,7 +178,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.forget_origin(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
         self.metrics.connection_moved(Some(connection.counted), None);
-        self.held_bytes -= connection.held_bytes();
+        self.held_bytes -= connection.held_bytes() + connection.lane.wire_bytes();
+        if connection.lane.flags.has(Flags::HANDSHAKE_DUE) {
+            self.forget_handshake(slot);
+        }
         connection.lane.discard(&mut self.egress);
         if connection.lane.flags.has(Flags::PONG_DUE) {
             self.pongs.remove(&slot.number());

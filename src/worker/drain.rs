@@ -134,6 +134,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     self.answer_long_poll_empty(slot);
                 }
             }
+            Role::Request if connection.lane.is_handshaking() => self.tear_down(slot),
             Role::Request if connection.held.is_some() => {}
             Role::Request if connection.lane.flags.has(Flags::SERVED) => self.begin_end(slot),
             Role::Request => self.refuse_for_drain(slot),

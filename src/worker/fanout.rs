@@ -84,14 +84,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return false;
         }
         if connection.lane.queued_bytes() == 0 {
-            if !connection.lane.may_share(&self.egress) {
+            if !connection.lane.may_share(&mut self.egress, bytes.len()) {
                 self.flush();
                 *shared = None;
             }
             let Some(connection) = self.table.find(slot) else { return false };
-            if connection.lane.may_share(&self.egress) {
-                let frame = *shared.get_or_insert_with(|| self.egress.batch.share(bytes.clone()));
-                connection.lane.share(slot, &mut self.egress, frame, bytes.len());
+            if connection.lane.may_share(&mut self.egress, bytes.len()) {
+                connection.lane.share(slot, &mut self.egress, bytes, shared);
                 return true;
             }
         }

@@ -19,6 +19,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
         connection.touched_tick = tick;
         connection.lane.flags.clear(Flags::PING_SENT);
         self.metrics.bytes_received.add(bytes.len() as u64);
+        if connection.lane.tls.is_some() {
+            self.received_tls(slot, bytes);
+        } else {
+            self.received_plain(slot, bytes);
+        }
+    }
+
+    /// Bytes for the connection, none of them encrypted any more.
+    pub(super) fn received_plain(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let Some(connection) = self.table.find(slot) else { return };
         if connection.held.is_none() {
             let mut progress = Progress::new();
             let used = self.feed(slot, bytes, &mut progress);
@@ -154,9 +164,15 @@ impl<D: Driver, A: Application> Worker<D, A> {
             self.tear_down(slot);
             return;
         }
+        if connection.lane.tls.is_some() && !self.ended_tls(slot) {
+            return;
+        }
+        let Some(connection) = self.table.find(slot) else { return };
         match &connection.role {
             // Whoever asked may have closed its own direction only, and waits for the answer.
             Role::Waiting(waiting) if waiting.pending.is_of_a_moment() => {}
+            // Its last words are still on their way.
+            Role::Lingering { .. } if !connection.lane.is_idle() => {}
             Role::Waiting(_) | Role::Stream | Role::Free | Role::Lingering { .. } => {
                 self.tear_down(slot);
             }

@@ -44,6 +44,9 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         let due = match &connection.role {
             Role::Free => return,
+            Role::Request if connection.lane.is_handshaking() => {
+                return self.handshake_overdue(slot);
+            }
             Role::Request => Due::Request,
             Role::Waiting(waiting) => match &waiting.pending {
                 Pending::LongPoll { .. } => Due::LongPoll,
