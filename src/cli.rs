@@ -61,10 +61,20 @@ pub fn parse(
     environment: &dyn Fn(&str) -> Option<OsString>,
     machine: &Machine,
 ) -> Result<Command, Stop> {
+    parse_with(arguments, environment, &sources::read, machine)
+}
+
+/// As [`parse`], with the file's text from elsewhere.
+pub(crate) fn parse_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    read: &dyn Fn(&Path) -> Result<String, Failure>,
+    machine: &Machine,
+) -> Result<Command, Stop> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = Flags::command().try_get_matches_from(&arguments)?;
     if matches.subcommand_name().is_none() {
-        let added = sources::arguments(&matches, environment)?;
+        let added = sources::arguments(&matches, environment, read)?;
         // Before the user's own, which may end in `--`.
         let begin = arguments.len().min(1);
         arguments.splice(begin..begin, added);

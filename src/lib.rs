@@ -29,8 +29,26 @@ pub mod server;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(all(fuzzing, not(test)))]
+#[path = "tests/fuzzing.rs"]
+mod tests;
 pub mod tokens;
 mod worker;
+
+#[cfg(all(fuzzing, not(test)))]
+pub mod fuzz {
+    //! The fuzz targets, which exist only for the fuzzer: `cargo fuzz` sets `--cfg fuzzing`.
+
+    /// Arguments, environment and file from any bytes.
+    pub fn config(data: &[u8]) {
+        crate::tests::targets::config(data);
+    }
+
+    /// Connections, what is sent on them and what the kernel does, from any bytes.
+    pub fn connection(data: &[u8]) {
+        crate::tests::targets::connection(data);
+    }
+}
 
 pub use app::{Access, Application, Context, Decision, Later, Message, UpgradeRequest};
 pub use channels::Name;

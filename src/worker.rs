@@ -355,13 +355,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
     }
 
     /// Connections this worker has.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn live(&self) -> usize {
         self.table.live()
     }
 
     /// Bytes kept for peers, in either direction.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes + self.egress.queued_bytes
     }

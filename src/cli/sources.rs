@@ -29,9 +29,10 @@ pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<OsString>;
 pub(super) fn arguments(
     matches: &ArgMatches,
     environment: Environment<'_>,
+    read: &dyn Fn(&Path) -> Result<String, Failure>,
 ) -> Result<Vec<OsString>, Failure> {
     let file = match config_path(matches, environment) {
-        Some(path) => Settings::read(&path)?,
+        Some(path) => Settings::of(&path, &read(&path)?)?,
         None => Settings::default(),
     };
     let mut added = Vec::new();
@@ -93,13 +94,12 @@ fn check(key: &str, value: &str) -> Result<(), String> {
 struct Settings(Vec<(String, Vec<String>)>);
 
 impl Settings {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let text = read(path)?;
+    fn of(path: &Path, text: &str) -> Result<Self, Failure> {
         let blame = |at: usize, why: &str| {
-            let (line, column) = position(&text, at);
+            let (line, column) = position(text, at);
             Failure::configuration(format!("{}:{line}:{column}: {why}", path.display()))
         };
-        let table = DeTable::parse(&text).map_err(|error| {
+        let table = DeTable::parse(text).map_err(|error| {
             blame(error.span().map_or(0, |span| span.start), &one_line(error.message()))
         })?;
         let mut settings = Vec::new();
@@ -122,7 +122,8 @@ impl Settings {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+/// The text of a configuration file.
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let blame = |why: &dyn std::fmt::Display| {
         Failure::configuration(format!(
             "cannot read the configuration {}: {why}; give --config a TOML file this user can read",

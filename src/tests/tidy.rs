@@ -41,6 +41,14 @@ impl fmt::Display for Offence {
     }
 }
 
+/// Packages that are workspaces of their own, so that their dependencies stay out of this one.
+const APART: &[&str] = &["benches/peers/", "src/fuzz/", "src/protocol/fuzz/"];
+
+/// Whether a file belongs to another workspace.
+pub(crate) fn is_apart(path: &str) -> bool {
+    APART.iter().any(|package| path.starts_with(package))
+}
+
 /// The repository as far as the rules look at it.
 pub(crate) struct Tree {
     sources: Vec<Source>,
@@ -78,14 +86,14 @@ impl Tree {
         Self { sources, top: Vec::new(), readme: String::new() }
     }
 
-    /// Every Rust file, the peers' workspace too.
+    /// Every Rust file, those of other workspaces too.
     pub(crate) fn rust(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().filter(|source| source.is_rust())
     }
 
     /// Every Rust file of this workspace.
     pub(crate) fn product_tree(&self) -> impl Iterator<Item = &Source> {
-        self.rust().filter(|source| !source.path.starts_with("benches/peers/"))
+        self.rust().filter(|source| !is_apart(&source.path))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::source::{Source, holds_word};
 use crate::walls::dependencies;
-use crate::{Offence, Tree};
+use crate::{Offence, Tree, is_apart};
 
 const COLUMNS_MAX: usize = 100;
 const LINES_MAX: usize = 500;
@@ -156,7 +156,7 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
             || path.contains("/protocol/tests/") && parts.len() == 4
             || path.contains("/transport/tests/") && parts.len() == 4
             || path.contains("/ring/tests/") && parts.len() == 4
-            || named.into_iter().any(|manifest| manifest.text.contains(&format!("\"{path}\"")))
+            || named.into_iter().any(|manifest| names(manifest, path))
     };
     let named: Vec<String> = tree.rust().flat_map(named_files).collect();
     let is_named = |path: &str| {
@@ -170,6 +170,12 @@ pub(crate) fn files_are_used(tree: &Tree) -> Vec<Offence> {
             Offence::new(&source.path, 1, "no `mod` names it", "name it, or remove the file")
         })
         .collect()
+}
+
+/// Whether a manifest names the file, from where the manifest lies.
+fn names(manifest: &Source, path: &str) -> bool {
+    let folder = manifest.path.trim_end_matches("Cargo.toml");
+    path.strip_prefix(folder).is_some_and(|path| manifest.text.contains(&format!("\"{path}\"")))
 }
 
 /// The stems of the files that `source` makes modules of.
@@ -245,7 +251,7 @@ pub(crate) fn lints_are_inherited(tree: &Tree) -> Vec<Offence> {
     tree.sources
         .iter()
         .filter(|source| source.is_manifest() && !source.text.contains("[lints]\nworkspace = true"))
-        .filter(|source| !source.path.starts_with("benches/peers/"))
+        .filter(|source| !is_apart(&source.path))
         .map(|source| {
             Offence::new(&source.path, 1, "has lints of its own", "add [lints] workspace = true")
         })
