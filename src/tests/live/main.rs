@@ -47,6 +47,8 @@ mod publishing;
 mod refusals;
 mod requests;
 mod resume;
+mod secure;
+mod secure_client;
 mod slow;
 #[path = "../requests.rs"]
 mod table;

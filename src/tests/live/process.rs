@@ -70,7 +70,8 @@ impl Process {
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         let addresses = |flags: &[&str]| -> usize {
-            let listen = flags.windows(2).filter(|pair| pair[0] == "--listen");
+            let is_public = |flag: &str| matches!(flag, "--listen" | "--tls-listen");
+            let listen = flags.windows(2).filter(|pair| is_public(pair[0]));
             1 + listen.map(|pair| pair[1].split(',').count()).sum::<usize>()
         };
         let mut listening = Vec::new();
@@ -96,6 +97,14 @@ impl Process {
         let script = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &script]).status().unwrap();
         assert!(status.success(), "{script}: {status}");
+    }
+
+    /// Its resident memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// What it has said on stderr by now.
