@@ -204,7 +204,10 @@ impl From<TlsFailureKind> for HandshakeFailure {
             TlsFailureKind::NotTls => Self::NotTls,
             TlsFailureKind::Incompatible => Self::Incompatible,
             TlsFailureKind::ApplicationProtocol => Self::ApplicationProtocol,
-            TlsFailureKind::Certificate => Self::Certificate,
+            TlsFailureKind::Certificate
+            | TlsFailureKind::CertificateIssuer
+            | TlsFailureKind::CertificateName
+            | TlsFailureKind::CertificateDates => Self::Certificate,
             TlsFailureKind::PeerAlert => Self::PeerAlert,
             TlsFailureKind::Decrypt | TlsFailureKind::Protocol => Self::Protocol,
             TlsFailureKind::Internal => Self::Internal,

@@ -44,7 +44,7 @@ pub(crate) enum Command {
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunFlags {
-    /// ws://HOST:PORT/PATH, or http://HOST:PORT/PATH with --transport
+    /// ws://HOST:PORT/PATH or wss://, or http:// or https:// with --transport
     #[arg(value_parser = url::parse)]
     pub(crate) url: Url,
     /// How subscribers receive, for http URLs
@@ -77,6 +77,8 @@ pub(crate) struct RunFlags {
     #[arg(long, env = "LOADGEN_SERVER_PID", value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
     #[command(flatten)]
+    pub(crate) tls: TlsFlags,
+    #[command(flatten)]
     pub(crate) load: LoadFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
@@ -85,7 +87,7 @@ pub(crate) struct RunFlags {
 /// Flags of `testee`.
 #[derive(Debug, Args)]
 pub(crate) struct TesteeFlags {
-    /// ws://HOST:PORT of the fuzzing server
+    /// ws://HOST:PORT or wss:// of the fuzzing server
     #[arg(value_parser = url::parse)]
     pub(crate) url: Url,
     /// What the reports call this client
@@ -105,6 +107,8 @@ pub(crate) struct TesteeFlags {
     /// Offer permessage-deflate, and compress every message where it is accepted
     #[arg(long, env = "LOADGEN_COMPRESSION", default_value = "on")]
     pub(crate) compression: SwitchFlag,
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
     /// Only the last line
     #[arg(long, env = "LOADGEN_QUIET")]
     pub(crate) quiet: bool,
@@ -113,7 +117,7 @@ pub(crate) struct TesteeFlags {
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareFlags {
-    /// http://HOST:PORT of a running server; not needed with --server-command
+    /// http://HOST:PORT or https:// of a running server; not needed with --server-command
     #[arg(value_parser = url::parse, required_unless_present = "server_command")]
     pub(crate) url: Option<Url>,
     /// Subscribers of each row
@@ -151,6 +155,8 @@ pub(crate) struct CompareFlags {
     /// Publications that the server keeps per channel [default: what {history} says, else 100]
     #[arg(long, env = "LOADGEN_HISTORY", value_name = "N", value_parser = units::count)]
     pub(crate) history: Option<u64>,
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
     #[command(flatten)]
     pub(crate) load: LoadFlags,
     #[command(flatten)]
@@ -206,6 +212,20 @@ pub(crate) struct LoadFlags {
     #[arg(long, env = "LOADGEN_COMPRESSION_THRESHOLD", default_value = "64", value_name = "BYTES")]
     #[arg(value_parser = units::size)]
     pub(crate) compression_threshold: u64,
+}
+
+/// Flags about wss:// and https://.
+#[derive(Debug, Args)]
+pub(crate) struct TlsFlags {
+    /// Trust the certificates in this PEM file, and no others [default: the system's]
+    #[arg(long, env = "LOADGEN_CACERT", value_name = "PEM", conflicts_with = "insecure")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(short = 'k', long, env = "LOADGEN_INSECURE")]
+    pub(crate) insecure: bool,
+    /// Whether a connection takes up the TLS session of an earlier one
+    #[arg(long, env = "LOADGEN_TLS_RESUMPTION", default_value = "on")]
+    pub(crate) tls_resumption: SwitchFlag,
 }
 
 /// Flags about what is shown and written.

@@ -35,7 +35,7 @@ use ringwire_ring::{
     ThreadClock, descriptors_max, pin, probe,
 };
 
-use crate::outcome::{Failure, Outcome, Progress};
+use crate::outcome::{Failure, Handshakes, Outcome, Progress};
 use crate::scenario::{EngineChoice, Mode, Scenario};
 use client::Client;
 use conductor::{Conductor, Next};
@@ -342,6 +342,10 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
         connections_refused: ledger.refused,
         connections_lost: ledger.lost,
         reconnects: ledger.reconnects,
+        tls: scenario
+            .secure
+            .as_ref()
+            .map(|_| Handshakes { time: ledger.tls.histogram(), resumed: ledger.tls_resumed }),
         compression: scenario.compression.map(|_| ledger.compressed),
         engine: crew.engine.name(),
     }

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod outcome;
 pub mod recorder;
 pub mod scenario;
+pub mod secure;
 pub mod testee;
 #[cfg(test)]
 mod tests;

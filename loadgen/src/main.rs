@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::cli::{Cli, Command, CompareFlags, OutputFlags, RunFlags, TesteeFlags};
+use crate::cli::{Cli, Command, CompareFlags, OutputFlags, RunFlags, TesteeFlags, TlsFlags};
 use crate::doctor::Facts;
 use crate::machine::Machine;
 use crate::report::number::Style;
@@ -89,6 +89,7 @@ fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     check_outputs(&flags.output)?;
     let scenario = cli::plan::run(flags)?;
     fit(&scenario)?;
+    warn(&flags.tls);
     let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
     let outcome = loadgen::engine::run(&scenario, &Line::of_run(surface), stop);
     surface.clear();
@@ -103,6 +104,7 @@ fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
 fn compare(flags: &CompareFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     check_outputs(&flags.output)?;
     let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
+    warn(&flags.tls);
     let unique = format!("{:x}-{}", machine::started_unix_s(), std::process::id());
     let comparison = compare::run(flags, surface, stop, &unique)?;
     let ended = if comparison.is_interrupted { Ended::Interrupted } else { Ended::Completed };
@@ -114,8 +116,16 @@ fn compare(flags: &CompareFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     finish(&document, &flags.output)
 }
 
+/// What `--insecure` gives up.
+fn warn(tls: &TlsFlags) {
+    if tls.insecure {
+        eprintln!("loadgen: --insecure: whoever stands in between can read and change everything");
+    }
+}
+
 fn testee(flags: &TesteeFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     let plan = cli::plan::testee(flags)?;
+    warn(&flags.tls);
     let surface = Surface::of(flags.quiet, true);
     let progress = |tally: &Tally| {
         if tally.done.is_multiple_of(CASES_PER_LINE) {

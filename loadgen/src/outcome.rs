@@ -99,6 +99,15 @@ pub struct ServerCost {
     pub rss_after_bytes: u64,
 }
 
+/// The TLS handshakes of a run, those of connections opened again too.
+#[derive(Clone, Debug)]
+pub struct Handshakes {
+    /// From TCP connected to established.
+    pub time: Histogram<u64>,
+    /// Those that took up an earlier session.
+    pub resumed: u64,
+}
+
 /// What came of offering permessage-deflate, over the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compressed {
@@ -208,6 +217,8 @@ pub struct Outcome {
     pub connections_lost: u32,
     /// Connections opened again by polling clients because the server had closed them.
     pub reconnects: u64,
+    /// The TLS handshakes; `None` without TLS.
+    pub tls: Option<Handshakes>,
     /// What came of offering compression; `None`: it was not offered.
     pub compression: Option<Compressed>,
     /// The engine that carried the client, `"uring"` or `"epoll"`.

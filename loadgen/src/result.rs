@@ -80,6 +80,12 @@ pub(crate) struct Run {
     pub(crate) loadgen: Loadgen,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) rounds: Vec<Round>,
+    /// From TCP connected to the end of the TLS handshake; absent without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_ns: Option<Latency>,
+    /// TLS handshakes that took up an earlier session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_resumed: Option<u64>,
     /// What came of offering permessage-deflate; absent where it was not offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) compression: Option<Compression>,
@@ -353,6 +359,7 @@ mod tests {
         let mut run = crate::summary::run(&scenario, &samples::outcome());
         run.theory = Some(Figures::NONE);
         run.direction = Some("both".to_owned());
+        (run.tls_ns, run.tls_resumed) = (Some(Latency::default()), Some(0));
         run.compression = Some(Compression {
             connections: 200,
             messages_sent: 0,

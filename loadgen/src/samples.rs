@@ -78,6 +78,7 @@ pub(crate) fn outcome() -> Outcome {
         connections_lost: 0,
         reconnects: 0,
         compression: None,
+        tls: None,
         engine: "uring",
     }
 }

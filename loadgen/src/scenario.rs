@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::outcome::Failure;
+use crate::secure::Secure;
 
 /// Bytes of a payload that carry its publisher, sequence and times.
 pub const SIZE_BYTES_MIN: usize = 20;
@@ -197,6 +198,8 @@ pub struct Scenario {
     pub subprotocols: Vec<String>,
     /// Whether compression is offered in an upgrade. [`Transport::Ws`] only.
     pub compression: Option<Compression>,
+    /// TLS, for `wss` and `https`.
+    pub secure: Option<Secure>,
     /// Which engine carries the client.
     pub engine: EngineChoice,
     /// The server's process, if its cost is to be measured.

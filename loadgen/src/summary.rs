@@ -58,6 +58,8 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         loadgen: generator(outcome),
         intervals: intervals(outcome),
         rounds: Vec::new(),
+        tls_ns: outcome.tls.as_ref().map(|tls| Latency::of(&tls.time)),
+        tls_resumed: outcome.tls.as_ref().map(|tls| tls.resumed),
         compression: outcome.compression.as_ref().map(compression),
         direction: None,
         requests_per_message: None,
@@ -224,6 +226,11 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
     for (into, other) in shares.zip(&other.generator.thread_busy_share) {
         *into = into.max(*other);
     }
+    if let (Some(into), Some(other)) = (&mut into.tls, &other.tls) {
+        // As above: the ranges are the same.
+        let _ = into.time.add(&other.time);
+        into.resumed += other.resumed;
+    }
     if let (Some(into), Some(other)) = (&mut into.compression, &other.compression) {
         into.add(other);
     }
@@ -249,7 +256,7 @@ mod tests {
     use super::*;
     use crate::cli::plan::tests::scenario;
     use crate::samples;
-    use loadgen::outcome::Deflate;
+    use loadgen::outcome::{Deflate, Handshakes};
     use loadgen::scenario::{Rate, Transport};
 
     fn fanout() -> Scenario {
@@ -289,7 +296,9 @@ mod tests {
     fn what_was_agreed_on_is_told_and_rounds_add_up() {
         let compressed =
             Compressed { connections: 3, agreed: None, messages_sent: 1, messages_received: 2 };
-        let mut one = Outcome { compression: Some(compressed), ..samples::outcome() };
+        let tls = Some(Handshakes { time: samples::histogram(50), resumed: 3 });
+        let mut one =
+            Outcome { compression: Some(compressed), tls: tls.clone(), ..samples::outcome() };
         assert_eq!(run(&fanout(), &one).compression.unwrap().agreed, None);
         let agreed = Deflate {
             server_window_bits: 15,
@@ -298,7 +307,9 @@ mod tests {
             client_no_context_takeover: false,
         };
         let compressed = Compressed { agreed: Some(agreed), ..compressed };
-        merge(&mut one, &Outcome { compression: Some(compressed), ..samples::outcome() });
+        merge(&mut one, &Outcome { compression: Some(compressed), tls, ..samples::outcome() });
+        let tls_ns = run(&fanout(), &one).tls_ns.unwrap();
+        assert_eq!((tls_ns.count, run(&fanout(), &one).tls_resumed), (100, Some(6)));
         let told = run(&fanout(), &one).compression.unwrap();
         let counts = (told.connections, told.messages_sent, told.messages_received);
         assert_eq!(counts, (6, 2, 4));

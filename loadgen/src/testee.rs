@@ -20,6 +20,7 @@ use ringwire_ring::{Bells, Driver, EngineOptions, Features, Permits};
 use crate::engine::{Engine, refused};
 use crate::outcome::Failure;
 use crate::scenario::{EngineChoice, Target};
+use crate::secure::Secure;
 use client::Client;
 
 /// Entries of the engine's table: one connection, and those that are being closed behind it.
@@ -30,6 +31,8 @@ const SLOTS_MAX: u32 = 64;
 pub struct Plan {
     /// The suite's server; the path is what its routes begin with.
     pub target: Target,
+    /// TLS, for `wss`.
+    pub secure: Option<Secure>,
     /// The name that the reports give this client.
     pub agent: String,
     /// Only these of the suite's numbers; all when empty.

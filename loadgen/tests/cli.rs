@@ -139,7 +139,10 @@ fn help_and_version_exit_0() {
 #[test]
 fn impossible_plans_exit_104_with_one_line() {
     let table = [
-        "run wss://127.0.0.1:1/",
+        "run wss://127.0.0.1:1/ --cacert /nowhere/at.pem",
+        "run wss://127.0.0.1:1/ --cacert /dev/null",
+        "run ws://127.0.0.1:1/ --insecure",
+        "compare wss://127.0.0.1:1",
         "run ws://127.0.0.1:1/ --size 19",
         "run http://127.0.0.1:1/ --transport sse --mode echo",
         "run ws://127.0.0.1:1/ --out json=/nowhere/at/all.json",

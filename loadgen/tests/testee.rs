@@ -2,12 +2,17 @@
 //! suite sends without reading, on both engines.
 #![expect(clippy::tests_outside_test_module, reason = "a test target of its own")]
 
+#[path = "tls/front.rs"]
+mod front;
+
+use front::{Flaw, Front};
 use ringwire_protocol::http::{HeadLimits, parse_request};
 use ringwire_protocol::ws::{
     Cursor, Event, Inbound, Limits, Opcode, Role, encode_close, encode_frame, encode_switching,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -216,6 +221,37 @@ fn a_message_above_the_limit_is_answered_with_1009() {
 }
 
 #[test]
+fn a_suite_behind_tls_is_gone_through_once_its_certificate_is_trusted() {
+    let (suite, _) = suite(2, |mut socket| {
+        let mut frame = Vec::new();
+        encode_frame(&mut frame, Opcode::Text, &vec![b'x'; 300_000], None);
+        socket.stream.write_all(&frame).ok()?;
+        assert_eq!(socket.read(1), Some(1));
+        socket.close()
+    });
+    let front = Front::start(suite, Flaw::None);
+    let address = front.address;
+    let pem = front.write_pem(PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+    let done = "2 of 2 cases as loadgen, 0 without an end; reports updated\n";
+    for engine in ["uring", "epoll"] {
+        let trusted = format!("wss://{address} --engine {engine} --cacert {}", pem.display());
+        assert_eq!(run(&trusted), (Some(0), done.to_owned(), String::new()));
+        let (code, stdout, stderr) = run(&format!("wss://{address} --engine {engine} -k"));
+        assert_eq!((code, stdout.as_str()), (Some(0), done));
+        assert!(stderr.starts_with("loadgen: --insecure: whoever"), "{stderr}");
+        let (code, _, stderr) = run(&format!("wss://{suite} --engine {engine} -k"));
+        assert_eq!(code, Some(107), "{stderr}");
+    }
+    let other = Front::start(suite, Flaw::OtherName);
+    let line = format!("wss://{} --cacert {}", other.address, pem.display());
+    let (code, _, stderr) = run(&line);
+    assert_eq!(code, Some(107), "{stderr}");
+    assert!(stderr.contains("tls.certificate_unknown"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    std::fs::remove_file(pem).expect("it can be removed");
+}
+
+#[test]
 fn what_cannot_be_reached_or_makes_no_sense_is_one_line() {
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let closed = closed.expect("a free port");
@@ -223,7 +259,7 @@ fn what_cannot_be_reached_or_makes_no_sense_is_one_line() {
     let table = [
         (format!("ws://{closed}"), 107, "nothing listens there"),
         (format!("ws://{address} --cases 2-4"), 104, "the suite has 3 cases"),
-        (format!("http://{address}"), 104, "ws:// URL"),
+        (format!("http://{address}"), 104, "ws:// or wss:// URL"),
         (format!("ws://{address} --max-message-size 0"), 104, "--max-message-size"),
     ];
     for (line, expected, words) in table {

@@ -5,12 +5,13 @@
 
 use loadgen::outcome::Failure;
 use loadgen::scenario::{Compression, Mode, Rate, Scenario, Target, Transport};
+use loadgen::secure::{Secure, Trust};
 use loadgen::testee;
 use std::time::Duration;
 
 use super::units::{self, Fraction};
-use super::url::{Scheme, Url};
-use super::{LoadFlags, RunFlags, TesteeFlags};
+use super::url::Url;
+use super::{LoadFlags, RunFlags, TesteeFlags, TlsFlags};
 use crate::doctor::Facts;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -51,6 +52,7 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
         in_flight: flags.in_flight,
         poll_interval,
         server_pid: flags.server_pid,
+        secure: secure(&flags.url, &flags.tls)?,
         ..base(&flags.load, flags.url.target()?)?
     };
     // The engine takes no connections in fanout as publishing to nobody: `compare` asks for it.
@@ -63,9 +65,8 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
 
 /// The plan that the flags of `testee` describe.
 pub(crate) fn testee(flags: &TesteeFlags) -> Result<testee::Plan, Failure> {
-    refuse_tls(&flags.url)?;
-    if flags.url.scheme == Scheme::Http {
-        return Err(Failure::configuration("testee needs a ws:// URL"));
+    if !flags.url.scheme.is_websocket() {
+        return Err(Failure::configuration("testee needs a ws:// or wss:// URL"));
     }
     if !(1..=MESSAGE_BYTES_MAX).contains(&flags.max_message_size) {
         return Err(Failure::configuration("--max-message-size must be from 1 to 1024m"));
@@ -75,6 +76,7 @@ pub(crate) fn testee(flags: &TesteeFlags) -> Result<testee::Plan, Failure> {
     }
     Ok(testee::Plan {
         target: flags.url.target()?,
+        secure: secure(&flags.url, &flags.tls)?,
         agent: flags.agent.clone(),
         cases: flags.cases.clone(),
         message_bytes_max: usize::try_from(flags.max_message_size).unwrap_or(usize::MAX),
@@ -109,6 +111,7 @@ pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure
         headers: load.header.clone(),
         subprotocols: load.subprotocol.clone(),
         compression: compression(load),
+        secure: None,
         engine: load.engine.into(),
         server_pid: None,
     })
@@ -154,33 +157,38 @@ pub(crate) fn fit(scenario: &Scenario, facts: &Facts) -> Result<(), Failure> {
 
 /// The transport that scheme and flag agree on.
 fn transport(url: &Url, flag: Option<Transport>) -> Result<Transport, Failure> {
-    refuse_tls(url)?;
-    match (url.scheme, flag) {
-        (Scheme::Http, None) => {
-            let line = "an http:// URL needs --transport sse, longpoll or poll";
+    match (url.scheme.is_websocket(), flag) {
+        (false, None) => {
+            let line = "an http:// or https:// URL needs --transport sse, longpoll or poll";
             Err(Failure::configuration(line))
         }
-        (Scheme::Http, Some(Transport::Ws)) => {
-            Err(Failure::configuration("--transport ws needs a ws:// URL"))
+        (false, Some(Transport::Ws)) => {
+            Err(Failure::configuration("--transport ws needs a ws:// URL, or wss://"))
         }
-        (Scheme::Http, Some(transport)) => Ok(transport),
-        (_, None | Some(Transport::Ws)) => Ok(Transport::Ws),
-        (_, Some(other)) => {
-            let line = format!("--transport {other} needs an http:// URL");
+        (false, Some(transport)) => Ok(transport),
+        (true, None | Some(Transport::Ws)) => Ok(Transport::Ws),
+        (true, Some(other)) => {
+            let line = format!("--transport {other} needs an http:// URL, or https://");
             Err(Failure::configuration(line))
         }
     }
 }
 
-/// TLS is a later addition.
-pub(crate) fn refuse_tls(url: &Url) -> Result<(), Failure> {
-    let plain = match url.scheme {
-        Scheme::Wss => "ws://",
-        Scheme::Https => "http://",
-        Scheme::Ws | Scheme::Http => return Ok(()),
+/// TLS as scheme and flags want it.
+pub(crate) fn secure(url: &Url, flags: &TlsFlags) -> Result<Option<Secure>, Failure> {
+    let trust = match (&flags.cacert, flags.insecure) {
+        (Some(path), _) => Trust::File(path.clone()),
+        (None, true) => Trust::Anyone,
+        (None, false) => Trust::System,
     };
-    let line = format!("TLS is not built in yet; measure the plain listener with {plain}");
-    Err(Failure::configuration(line))
+    if !url.scheme.is_secure() {
+        if trust == Trust::System {
+            return Ok(None);
+        }
+        let line = "--cacert and --insecure need a wss:// or https:// URL";
+        return Err(Failure::configuration(line));
+    }
+    Secure::new(&url.host, &trust, flags.tls_resumption.is_on()).map(Some)
 }
 
 #[cfg(test)]
@@ -253,6 +261,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_scheme_says_whether_there_is_tls() {
+        for (line, expected) in [
+            ("wss://127.0.0.1:1/ --insecure", true),
+            ("https://127.0.0.1:1/ --transport sse -k --tls-resumption off", true),
+            ("ws://127.0.0.1:1/", false),
+            ("http://127.0.0.1:1/ --transport poll", false),
+        ] {
+            assert_eq!(planned(line).unwrap().secure.is_some(), expected, "{line}");
+        }
+        assert!(usage_error("run wss://h/ --cacert x --insecure"));
+    }
+
+    #[test]
     fn http_modes_default_to_fanout() {
         for transport in ["sse", "longpoll", "poll"] {
             let line = format!("http://127.0.0.1:1/channels/a --transport {transport}");
@@ -263,8 +284,13 @@ pub(crate) mod tests {
     #[test]
     fn impossible_plans_are_refused_with_104() {
         let table = [
-            ("wss://127.0.0.1:1/", "TLS is not built in"),
-            ("https://127.0.0.1:1/ --transport sse", "TLS is not built in"),
+            ("wss://127.0.0.1:1/ --cacert /nowhere/at.pem", "--cacert /nowhere/at.pem: No such"),
+            ("wss://127.0.0.1:1/ --cacert Cargo.toml", "--cacert Cargo.toml: no certificate"),
+            ("wss://a_b!:1/ --insecure", "a_b!: not a name"),
+            ("ws://127.0.0.1:1/ --insecure", "--insecure need"),
+            ("https://127.0.0.1:1/", "--transport"),
+            ("https://127.0.0.1:1/ --transport ws", "ws:// URL"),
+            ("wss://127.0.0.1:1/ --transport sse", "http:// URL"),
             ("http://127.0.0.1:1/", "--transport"),
             ("http://127.0.0.1:1/ --transport ws", "ws:// URL"),
             ("ws://127.0.0.1:1/ --transport sse", "http:// URL"),

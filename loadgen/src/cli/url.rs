@@ -95,6 +95,18 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
+impl Scheme {
+    /// Whether a WebSocket is what it names, encrypted or not.
+    pub(crate) const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// Whether TLS stands around it.
+    pub(crate) const fn is_secure(self) -> bool {
+        matches!(self, Self::Wss | Self::Https)
+    }
+}
+
 impl Url {
     /// Looks the host up; its first address is taken.
     pub(crate) fn target(&self) -> Result<Target, Failure> {

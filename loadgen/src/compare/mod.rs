@@ -20,7 +20,7 @@ use self::rows::Measured;
 use self::server::ServerProcess;
 use crate::cli::CompareFlags;
 use crate::cli::plan as flags_plan;
-use crate::cli::url::{Scheme, Url};
+use crate::cli::url::Url;
 use crate::report::progress::{Line, Surface};
 
 /// Everything that the blocks measured, in the order of the plan.
@@ -85,9 +85,8 @@ pub(crate) fn run(
 fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
     let target = match &flags.url {
         Some(url) => {
-            flags_plan::refuse_tls(url)?;
-            if url.scheme != Scheme::Http {
-                let line = "compare takes the server as http://HOST:PORT";
+            if url.scheme.is_websocket() {
+                let line = "compare takes the server as http://HOST:PORT or https://";
                 return Err(Failure::configuration(line));
             }
             url.target()?
@@ -102,7 +101,9 @@ fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
     if flags.connections == 0 {
         return Err(Failure::configuration("--connections must be at least 1"));
     }
+    let secure = flags.url.as_ref().map(|url| flags_plan::secure(url, &flags.tls));
     let scenario = Scenario {
+        secure: secure.transpose()?.flatten(),
         transport: Transport::Ws,
         mode: Mode::Fanout,
         connections: flags.connections,

@@ -27,6 +27,18 @@ pub(crate) struct Given<'s> {
 
 /// The figures that theory claims; `None` where it claims nothing.
 pub(crate) fn figures(given: &Given<'_>) -> Figures {
+    let scenario = given.scenario;
+    let is_compressed = scenario.compression.is_some() && scenario.transport == Transport::Ws;
+    let figures = plain_figures(given);
+    if scenario.secure.is_some() || is_compressed {
+        // How bytes are compressed, and cut into records, is the server's business.
+        return Figures { wire_bytes_per_message: None, ..figures };
+    }
+    figures
+}
+
+/// The figures of what is neither compressed nor encrypted.
+fn plain_figures(given: &Given<'_>) -> Figures {
     let pushed = given.pushed_p50_ns.and_then(|ns| i64::try_from(ns).ok());
     match given.scenario.transport {
         Transport::Ws => Figures {

@@ -8,6 +8,7 @@ mod goodbye;
 mod open;
 mod say;
 mod schedule;
+mod secure;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,6 +58,9 @@ pub(crate) struct Client<D> {
     /// Scratch: a payload before it is compressed, a frame before it is sent.
     payload: Vec<u8>,
     frame: Vec<u8>,
+    /// Scratch of TLS: what goes to the wire, and a record that came in pieces.
+    wire: Vec<u8>,
+    joined: Vec<u8>,
     ledger: Ledger,
     /// Members that may have something to say.
     ready: Vec<u32>,
@@ -95,6 +99,8 @@ impl<D: Driver> Client<D> {
             workshop: Workshop::default(),
             payload: Vec::new(),
             frame: Vec::new(),
+            wire: Vec::new(),
+            joined: Vec::new(),
             ledger: Ledger::new(),
             ready: Vec::new(),
             completions: Vec::new(),
@@ -222,6 +228,15 @@ impl<D: Driver> Client<D> {
 
     fn received(&mut self, member: usize, mut lease: Lease) {
         self.count_received(member, lease.len() as u64);
+        if self.members[member].tls.is_some() {
+            self.open_records(member, &mut lease);
+        } else {
+            self.hear(member, &mut lease);
+        }
+    }
+
+    /// Takes in what a connection was told.
+    fn hear(&mut self, member: usize, bytes: &mut [u8]) {
         let per_connection = self.plan.trackers_per_connection();
         let is_subscriber = self.members[member].part == Part::Subscriber;
         let trackers = match is_subscriber {
@@ -232,9 +247,8 @@ impl<D: Driver> Client<D> {
         let (plan, ledger, workshop) = (&self.plan, &mut self.ledger, &mut self.workshop);
         let mut ear = Ear::new(plan, ledger, workshop, trackers, self.now_ns, origin_ns);
         let answered = self.members[member].answered;
-        let result = ear.hear(&mut self.members[member], &mut lease);
+        let result = ear.hear(&mut self.members[member], bytes);
         let heard = ear.heard;
-        drop(lease);
         self.pending = self.pending.saturating_sub(self.members[member].answered - answered);
         self.act(member, heard, result);
     }
@@ -293,6 +307,7 @@ impl<D: Driver> Client<D> {
     fn ended(&mut self, member: usize, result: Result<(), Errno>) {
         let code = match result {
             Err(errno) => ErrorCode::of(errno),
+            Ok(()) if self.members[member].is_shaking_hands() => ErrorCode::TlsEnded,
             Ok(()) => match &self.members[member].speech {
                 Speech::Ws(..) => ErrorCode::WsClose(1006),
                 Speech::Sse(_) => ErrorCode::SseEnded,
@@ -360,6 +375,7 @@ impl<D: Driver> Client<D> {
     /// Closes a connection's socket.
     fn close(&mut self, member: usize) {
         let member = &mut self.members[member];
+        member.tls = None;
         member.speech = Speech::None;
         member.outbox = None;
         if let Some(slot) = member.slot.take() {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 
 use ringwire_ring::Errno;
+use ringwire_transport::{TlsFailure, TlsFailureKind};
 
 use crate::outcome::LOCAL_ERROR_PREFIX;
 
@@ -30,6 +31,23 @@ pub(crate) enum ErrorCode {
     Unreachable,
     /// Another error number of the kernel.
     Tcp(i32),
+    /// No TLS, or none that both sides speak.
+    TlsHandshake,
+    /// The certificate is no good, in another way than those below.
+    TlsCertificate,
+    /// The certificate was issued by nobody who is trusted.
+    TlsUnknown,
+    /// The certificate is for another name.
+    TlsName,
+    /// The certificate is no longer, or not yet, valid.
+    TlsExpired,
+    /// The server gave up with an alert.
+    TlsAlert,
+    /// The server broke the protocol, or a record was changed on its way.
+    TlsProtocol,
+    /// The server hung up, or said nothing, before the handshake was over.
+    TlsEnded,
+    TlsTimeout,
     /// The upgrade was answered with another status than 101.
     UpgradeStatus(u16),
     /// The 101 breaks RFC 6455: its accept key, or what it chose.
@@ -81,6 +99,23 @@ impl ErrorCode {
         }
     }
 
+    /// Why a TLS connection cannot go on.
+    pub(crate) fn of_tls(failure: &TlsFailure) -> Self {
+        match failure.kind() {
+            TlsFailureKind::NotTls
+            | TlsFailureKind::Incompatible
+            | TlsFailureKind::ApplicationProtocol => Self::TlsHandshake,
+            TlsFailureKind::Certificate => Self::TlsCertificate,
+            TlsFailureKind::CertificateIssuer => Self::TlsUnknown,
+            TlsFailureKind::CertificateName => Self::TlsName,
+            TlsFailureKind::CertificateDates => Self::TlsExpired,
+            TlsFailureKind::PeerAlert => Self::TlsAlert,
+            TlsFailureKind::Decrypt | TlsFailureKind::Protocol | TlsFailureKind::Internal => {
+                Self::TlsProtocol
+            }
+        }
+    }
+
     /// What a person may do about it, when it kept everyone from connecting.
     pub(crate) fn cure(self) -> &'static str {
         match self {
@@ -97,6 +132,16 @@ impl ErrorCode {
             Self::Reset | Self::HttpEnded => {
                 "the server hangs up: see its log, its limits, and whether it speaks TLS"
             }
+            Self::TlsUnknown => {
+                "nobody trusted issued its certificate: give the issuer's with --cacert"
+            }
+            Self::TlsName => "its certificate is for another name: use that name in the URL",
+            Self::TlsExpired => "renew its certificate, or set this machine's clock",
+            Self::TlsCertificate => "its certificate is no good: see the server's configuration",
+            Self::TlsHandshake | Self::TlsEnded | Self::TlsTimeout => {
+                "check that the port speaks TLS 1.2 or 1.3, or use ws:// or http://"
+            }
+            Self::TlsAlert | Self::TlsProtocol => "see the server's log for the handshake's fault",
             Self::UpgradeStatus(_) | Self::HttpStatus(_) => "check the URL's path and the headers",
             Self::UpgradeAnswer => "check that the path is a WebSocket and --subprotocol is known",
             Self::SseContentType => "the path is no event stream: check it, or --transport",
@@ -117,6 +162,15 @@ impl fmt::Display for ErrorCode {
             Self::Timeout => f.write_str("tcp.timeout"),
             Self::Unreachable => f.write_str("tcp.unreachable"),
             Self::Tcp(number) => write!(f, "tcp.errno.{number}"),
+            Self::TlsHandshake => f.write_str("tls.handshake"),
+            Self::TlsCertificate => f.write_str("tls.certificate"),
+            Self::TlsUnknown => f.write_str("tls.certificate_unknown"),
+            Self::TlsName => f.write_str("tls.name_mismatch"),
+            Self::TlsExpired => f.write_str("tls.expired"),
+            Self::TlsAlert => f.write_str("tls.alert"),
+            Self::TlsProtocol => f.write_str("tls.protocol"),
+            Self::TlsEnded => f.write_str("tls.ended"),
+            Self::TlsTimeout => f.write_str("tls.timeout"),
             Self::UpgradeStatus(status) => write!(f, "upgrade.status.{status}"),
             Self::UpgradeAnswer => f.write_str("upgrade.answer"),
             Self::WsViolation(code) => write!(f, "ws.violation.{code}"),

@@ -50,6 +50,8 @@ pub(crate) struct Ledger {
     pub(crate) intended: Recorder,
     pub(crate) sent: Recorder,
     pub(crate) connect: Recorder,
+    pub(crate) tls: Recorder,
+    pub(crate) tls_resumed: u64,
     pub(crate) schedule_lag: Recorder,
     pub(crate) send_blocked: Recorder,
     pub(crate) errors: BTreeMap<ErrorCode, u64>,
@@ -90,6 +92,8 @@ impl Ledger {
             intended: Recorder::new(),
             sent: Recorder::new(),
             connect: Recorder::new(),
+            tls: Recorder::new(),
+            tls_resumed: 0,
             schedule_lag: Recorder::new(),
             send_blocked: Recorder::new(),
             errors: BTreeMap::new(),
@@ -205,6 +209,8 @@ impl Ledger {
         self.intended.add(&other.intended);
         self.sent.add(&other.sent);
         self.connect.add(&other.connect);
+        self.tls.add(&other.tls);
+        self.tls_resumed += other.tls_resumed;
         self.schedule_lag.add(&other.schedule_lag);
         self.send_blocked.add(&other.send_blocked);
         for (code, count) in std::mem::take(&mut other.errors) {

@@ -9,7 +9,7 @@ use ringwire_protocol::http::HeadScanner;
 use ringwire_protocol::sse;
 use ringwire_protocol::ws::Inbound;
 use ringwire_ring::Slot;
-use ringwire_transport::Outbox;
+use ringwire_transport::{Outbox, Tls};
 
 use crate::engine::answer::Reader;
 use crate::engine::chunked::Chunks;
@@ -66,6 +66,14 @@ pub(crate) struct Stream {
     pub(crate) parser: sse::Parser,
 }
 
+/// TLS around what is spoken.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    pub(crate) tls: Tls,
+    /// When the handshake began.
+    pub(crate) since_ns: u64,
+}
+
 /// A message that could not be sent when it was due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Late {
@@ -94,6 +102,8 @@ pub(crate) struct Member {
     pub(crate) is_proven: bool,
     /// The publication under way is one of the window's.
     pub(crate) is_of_window: bool,
+    /// Of a connection that is encrypted.
+    pub(crate) tls: Option<Box<Secured>>,
     pub(crate) speech: Speech,
     /// Bytes that the socket did not take; `Some` exactly while a waiting send is under way.
     pub(crate) outbox: Option<Box<Outbox>>,
@@ -126,6 +136,7 @@ impl Member {
             must_reconnect: false,
             is_proven: false,
             is_of_window: false,
+            tls: None,
             speech: Speech::None,
             outbox: None,
             late: None,
@@ -140,6 +151,11 @@ impl Member {
     /// Whether it is being opened for the first time.
     pub(crate) fn is_opening(&self) -> bool {
         !self.was_open && matches!(self.phase, Phase::Connecting | Phase::Opening)
+    }
+
+    /// Whether its TLS handshake is under way.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        self.tls.as_ref().is_some_and(|secured| !secured.tls.is_established())
     }
 
     /// Messages sent and not answered.

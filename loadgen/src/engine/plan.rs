@@ -217,6 +217,7 @@ mod tests {
             headers: vec![("X-A".into(), "b".into())],
             subprotocols: vec![],
             compression: None,
+            secure: None,
             engine: EngineChoice::Auto,
             server_pid: None,
         }

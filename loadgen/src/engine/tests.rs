@@ -1,7 +1,10 @@
 //! Whole runs of the engine against servers made here.
 
 mod deflate;
+#[path = "../../tests/tls/front.rs"]
+mod front;
 mod live;
 mod rfc6455;
 mod server;
 mod sim;
+mod tls;

@@ -5,7 +5,7 @@ use super::number::{INSUFFICIENT, Style};
 use super::{
     duration, errors, memory, or_not_measured, percentile, signed_duration, verdict_lines,
 };
-use crate::result::{Document, Latency, Run};
+use crate::result::{Compression, Document, Latency, Run};
 use crate::verdict::State;
 
 /// The summary as text. Quiet is the verdict and the answer only.
@@ -67,11 +67,29 @@ fn latencies(run: &Run, style: Style) -> String {
         ("  from due", &run.latency_from_intended_ns),
         ("  from sent", &run.latency_from_sent_ns),
         ("connect", &run.connect_ns),
+        ("  of it TLS", &run.tls_ns.unwrap_or_default()),
         ("send blocked", &run.send_blocked_ns),
         ("schedule lag", &run.loadgen.schedule_lag_ns),
     ];
     rows.extend(all.iter().filter(|(_, latency)| latency.count > 0).map(|(name, l)| row(name, l)));
     columns(&rows)
+}
+
+/// What came of offering compression, in one line.
+fn compressed(compression: &Compression, style: Style) -> String {
+    let Some(agreed) = compression.agreed else { return "offered, and declined".to_owned() };
+    let kept = |is_anew: bool| if is_anew { "anew" } else { "kept" };
+    let counts =
+        [compression.connections, compression.messages_sent, compression.messages_received];
+    let [connections, sent, received] = counts.map(|count| style.count(count));
+    format!(
+        "on {connections} connections, {sent} messages sent and {received} received; windows of \
+         {} and {} bits (server, client), contexts {} and {}",
+        agreed.server_window_bits,
+        agreed.client_window_bits,
+        kept(agreed.server_no_context_takeover),
+        kept(agreed.client_no_context_takeover),
+    )
 }
 
 fn columns_of_facts(run: &Run, style: Style) -> String {
@@ -95,6 +113,13 @@ fn columns_of_facts(run: &Run, style: Style) -> String {
     let counts = [open.open, run.connections, open.refused, open.lost];
     let [open, asked, refused, lost] = counts.map(|count| style.count(count));
     fact("connections", format!("{open} of {asked} open, {refused} refused, {lost} lost"));
+    if let Some(resumed) = run.tls_resumed {
+        let handshakes = style.count(run.tls_ns.map_or(0, |tls| tls.count));
+        fact("TLS", format!("{handshakes} handshakes, {} of them resumed", style.count(resumed)));
+    }
+    if let Some(compression) = &run.compression {
+        fact("compression", compressed(compression, style));
+    }
     let wire = |bytes: f64| style.wire(bytes);
     let per_message = or_not_measured(run.wire_bytes_per_message, wire);
     let counts = [run.wire_bytes_sent, run.wire_bytes_received];

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use ringwire_protocol::ws::{End, client_key};
 use ringwire_ring::{Completion, Driver, Errno, Shutdown, Slot};
-use ringwire_transport::Outbox;
+use ringwire_transport::{Opened, Outbox, Plain, Tls, TlsFailure};
 
 use super::dialogue::{Dialogue, Hand, Manner, Terms};
 use super::{Plan, Tally};
@@ -46,6 +46,9 @@ struct Talk {
     slot: Slot,
     errand: Errand,
     dialogue: Dialogue,
+    tls: Option<Box<Tls>>,
+    /// What is said first, until TLS is established.
+    first: Vec<u8>,
     is_connected: bool,
     outbox: Outbox,
     /// What was received and not taken in, from `held_start` on.
@@ -150,11 +153,25 @@ impl<D: Driver> Client<D> {
             .connect(&target.address.into(), None)
             .map_err(|e| self.unreachable(errand, e))?;
         let mut outbox = Outbox::new();
-        outbox.push(request.into());
+        let tls = match &self.plan.secure {
+            None => {
+                outbox.push(std::mem::take(&mut request).into());
+                None
+            }
+            Some(secure) => {
+                let mut words = Vec::new();
+                let tls = secure.begin(&mut words);
+                let tls = tls.map_err(|failure| insecure(errand, &failure))?;
+                outbox.push(words.into());
+                Some(Box::new(tls))
+            }
+        };
         self.talk = Some(Talk {
             slot,
             errand,
             dialogue,
+            tls,
+            first: request,
             is_connected: false,
             outbox,
             held: Vec::new(),
@@ -176,13 +193,9 @@ impl<D: Driver> Client<D> {
                 result.map_err(|errno| self.unreachable(errand, errno))?;
             }
             Completion::Received { slot, mut lease } if slot == talk.slot => {
-                if talk.held.is_empty() {
-                    let used = self.take_in(&mut lease)?;
-                    if let Some(talk) = &mut self.talk {
-                        talk.held.extend_from_slice(&lease[used..]);
-                    }
-                } else {
-                    talk.held.extend_from_slice(&lease);
+                match talk.tls {
+                    None => self.take_in_or_hold(&mut lease)?,
+                    Some(_) => self.open_records(&mut lease)?,
                 }
                 self.moved(now_ns);
             }
@@ -212,15 +225,64 @@ impl<D: Driver> Client<D> {
         };
     }
 
+    /// Takes in bytes of the wire, and answers what TLS itself asks.
+    fn open_records(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        let (mut joined, mut used) = (Vec::new(), 0);
+        while used < bytes.len() {
+            let Some(talk) = &mut self.talk else { return Ok(()) };
+            let Some(tls) = &mut talk.tls else { return Ok(()) };
+            let mut words = Vec::new();
+            let opened = tls.open(&mut bytes[used..], &mut joined, &mut words);
+            talk.outbox.push(words.into());
+            let Opened { used: more, plain } = match opened {
+                Ok(opened) => opened,
+                Err(failure) if talk.dialogue.is_open() => {
+                    let name = talk.errand.name();
+                    return Err(Failure::unreachable(format!("{name} ended with {failure}")));
+                }
+                Err(failure) => return Err(insecure(talk.errand, &failure)),
+            };
+            if tls.is_established() && !talk.first.is_empty() {
+                let first = std::mem::take(&mut talk.first);
+                talk.push(&first)?;
+            }
+            match plain {
+                Plain::None => {}
+                Plain::Here(range) => {
+                    self.take_in_or_hold(&mut bytes[used + range.start..used + range.end])?;
+                }
+                Plain::Joined(range) => self.take_in_or_hold(&mut joined[range])?,
+            }
+            used += more;
+        }
+        let tls = self.talk.as_ref().and_then(|talk| talk.tls.as_ref());
+        // As good as FIN, which follows.
+        if tls.is_some_and(|tls| tls.is_peer_closed()) { self.ended(Ok(())) } else { Ok(()) }
+    }
+
+    /// Takes in what there is room to answer, and keeps the rest.
+    fn take_in_or_hold(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        let is_behind = self.talk.as_ref().is_some_and(|talk| !talk.held.is_empty());
+        let used = if is_behind { 0 } else { self.take_in(bytes)? };
+        if let Some(talk) = &mut self.talk {
+            talk.held.extend_from_slice(&bytes[used..]);
+        }
+        Ok(())
+    }
+
     /// Takes in what there is room to answer; says how many bytes that was.
     fn take_in(&mut self, bytes: &mut [u8]) -> Result<usize, Failure> {
         let Self { talk, out, keys, driver, workshop, .. } = self;
         let Some(talk) = talk else { return Ok(0) };
+        out.clear();
         let out_bytes_max = QUEUED_BYTES_MAX.saturating_sub(talk.outbox.queued_bytes());
         let mut hand = Hand { out, out_bytes_max, workshop, mask_key: &mut || keys.next(driver) };
         match talk.dialogue.hear(bytes, &mut hand) {
             Ok(used) => {
-                talk.outbox.push(Bytes::from(std::mem::take(out)));
+                match talk.tls {
+                    None => talk.outbox.push(Bytes::from(std::mem::take(out))),
+                    Some(_) => talk.push(out)?,
+                }
                 Ok(used)
             }
             Err(refused) => {
@@ -257,17 +319,26 @@ impl<D: Driver> Client<D> {
         let Some(talk) = self.talk.as_mut().filter(|talk| talk.is_connected) else {
             return Ok(());
         };
-        if let Some(bytes) = talk.outbox.take() {
-            self.driver.send(talk.slot, bytes);
-        }
         let may_receive = talk.held.is_empty() && has_room(talk);
         if may_receive != talk.is_receiving {
             talk.is_receiving = may_receive;
             self.driver.receive(talk.slot, may_receive);
         }
         if talk.dialogue.end() == End::Finish && talk.outbox.is_empty() && !talk.is_shut {
-            talk.is_shut = true;
-            self.driver.shutdown(talk.slot, Shutdown::Write);
+            let mut words = Vec::new();
+            if let Some(tls) = &mut talk.tls {
+                // The second time there is nothing left to say.
+                tls.close_notify(&mut words);
+            }
+            if words.is_empty() {
+                talk.is_shut = true;
+                self.driver.shutdown(talk.slot, Shutdown::Write);
+            } else {
+                talk.outbox.push(words.into());
+            }
+        }
+        if let Some(bytes) = talk.outbox.take() {
+            self.driver.send(talk.slot, bytes);
         }
         Ok(())
     }
@@ -332,6 +403,24 @@ impl<D: Driver> Client<D> {
         let address = self.plan.target.address;
         Failure::unreachable(format!("{name} at {address} failed ({code}): {}", code.cure()))
     }
+}
+
+impl Talk {
+    /// Sends `bytes` encrypted.
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(tls) = self.tls.as_mut().filter(|_| !bytes.is_empty()) else { return Ok(()) };
+        let mut sealed = Vec::new();
+        tls.seal(bytes, &mut sealed).map_err(|failure| insecure(self.errand, &failure))?;
+        self.outbox.push(sealed.into());
+        Ok(())
+    }
+}
+
+/// TLS did not come about, or broke down.
+fn insecure(errand: Errand, failure: &TlsFailure) -> Failure {
+    let (name, code) = (errand.name(), ErrorCode::of_tls(failure));
+    let cure = code.cure();
+    Failure::unreachable(format!("{name} failed ({code} \"{failure}\"): {cure}"))
 }
 
 impl Errand {

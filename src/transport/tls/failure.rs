@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use rustls::unbuffered::EncryptError;
-use rustls::{Error, InvalidMessage};
+use rustls::{CertificateError, Error, InvalidMessage};
 
 /// The kinds that are worth counting apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,14 @@ pub enum TlsFailureKind {
     Incompatible,
     /// None of the application protocols that the peer offers is spoken.
     ApplicationProtocol,
-    /// A certificate was not accepted.
+    /// A certificate was not accepted, for none of the reasons below.
     Certificate,
+    /// A certificate was issued by nobody who is trusted.
+    CertificateIssuer,
+    /// A certificate is for another name.
+    CertificateName,
+    /// A certificate is no longer, or not yet, valid.
+    CertificateDates,
     /// The peer gave up and said so with an alert.
     PeerAlert,
     /// A record was changed on its way, or encrypted with another key.
@@ -64,9 +70,21 @@ impl From<Error> for TlsFailure {
             ) => TlsFailureKind::NotTls,
             Error::PeerIncompatible(_) => TlsFailureKind::Incompatible,
             Error::NoApplicationProtocol => TlsFailureKind::ApplicationProtocol,
-            Error::InvalidCertificate(_)
-            | Error::NoCertificatesPresented
-            | Error::UnsupportedNameType => TlsFailureKind::Certificate,
+            Error::InvalidCertificate(why) => match why {
+                CertificateError::UnknownIssuer => TlsFailureKind::CertificateIssuer,
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
+                    TlsFailureKind::CertificateName
+                }
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. } => TlsFailureKind::CertificateDates,
+                _ => TlsFailureKind::Certificate,
+            },
+            Error::NoCertificatesPresented | Error::UnsupportedNameType => {
+                TlsFailureKind::Certificate
+            }
             Error::AlertReceived(_) => TlsFailureKind::PeerAlert,
             Error::DecryptError => TlsFailureKind::Decrypt,
             Error::InvalidMessage(_)

@@ -15,14 +15,20 @@ impl<D: Driver> Client<D> {
     /// Says Close where that can be said, and closes the rest.
     pub(super) fn say_goodbye(&mut self) {
         self.goodbye_until_ns = Some(self.now_ns.saturating_add(GOODBYE_NS));
+        let mut others = Vec::new();
         for position in 0..self.members.len() {
             let member = &self.members[position];
             let is_ws = member.phase == Phase::Open && matches!(member.speech, Speech::Ws(..));
             if is_ws && member.outbox.is_none() {
                 self.write_close(position, 1000);
             } else if member.phase != Phase::Ended {
-                self.end(position);
+                self.notify_close(position);
+                others.push(position);
             }
+        }
+        self.flush();
+        for position in others {
+            self.end(position);
         }
     }
 }

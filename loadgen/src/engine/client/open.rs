@@ -153,7 +153,9 @@ impl<D: Driver> Client<D> {
             }
             self.connecting.pending.pop_front();
             if is_opening {
-                self.lose(member as usize, ErrorCode::Timeout);
+                let is_tls = self.members[member as usize].is_shaking_hands();
+                let code = if is_tls { ErrorCode::TlsTimeout } else { ErrorCode::Timeout };
+                self.lose(member as usize, code);
             }
         }
     }
@@ -191,9 +193,17 @@ impl<D: Driver> Client<D> {
         }
     }
 
-    /// TCP is connected: receives, and says the first thing.
+    /// TCP is connected: receives, and begins with the handshake, or with the first request.
     pub(super) fn connected(&mut self, position: usize, slot: Slot) {
         self.driver.receive(slot, true);
+        match self.plan.scenario.secure {
+            Some(_) => self.begin_tls(position),
+            None => self.begin_speech(position),
+        }
+    }
+
+    /// Nothing stands between this and the server: says the first thing.
+    pub(super) fn begin_speech(&mut self, position: usize) {
         let transport = self.plan.scenario.transport;
         let member = &mut self.members[position];
         if member.part == Part::Publisher || member.was_open {

@@ -26,7 +26,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 const BATCH_SENDS_COMPRESSED: usize = 8;
 
 /// A message above this goes to the outbox at once.
-const ARENA_MESSAGE_BYTES_MAX: usize = BATCH_ARENA_BYTES - BATCH_BYTES;
+pub(super) const ARENA_MESSAGE_BYTES_MAX: usize = BATCH_ARENA_BYTES - BATCH_BYTES;
 
 /// Bytes of a position in a request: 16 digits, a colon, 20 digits.
 const POSITION_BYTES_MAX: usize = 37;
@@ -101,7 +101,8 @@ impl<D: Driver> Client<D> {
             true => self.plan.frame_bytes_max(),
             false => self.plan.publication_bytes(channel),
         };
-        let Some(slot) = self.prepare(position, bytes) else { return false };
+        let wire_bytes = self.wire_bytes_max(position, bytes);
+        let Some(slot) = self.prepare(position, wire_bytes) else { return false };
         let stamp_ns = self.stamp_ns;
         let due = due.unwrap_or_else(|| {
             self.pending += 1;
@@ -130,11 +131,13 @@ impl<D: Driver> Client<D> {
             true => plan.write_frame(out, stamp, key),
             false => plan.write_publication(out, channel, stamp),
         };
-        if bytes > ARENA_MESSAGE_BYTES_MAX {
-            let mut large = vec![0; bytes];
-            let len = encode(&mut large);
-            large.truncate(len);
-            self.queue(position, large.into());
+        if wire_bytes > ARENA_MESSAGE_BYTES_MAX || self.members[position].tls.is_some() {
+            let mut frame = std::mem::take(&mut self.frame);
+            frame.resize(bytes, 0);
+            let len = encode(&mut frame);
+            frame.truncate(len);
+            self.send_on(position, slot, &frame);
+            self.frame = frame;
             return true;
         }
         let len = encode(self.batch.arena());
@@ -164,9 +167,11 @@ impl<D: Driver> Client<D> {
         self.frame = frame;
     }
 
-    /// Sends `bytes` for which there is room.
+    /// Sends `bytes` for which [`Self::prepare`] has made room, encrypted where that is due.
     fn send_on(&mut self, position: usize, slot: Slot, bytes: &[u8]) {
-        if bytes.len() <= ARENA_MESSAGE_BYTES_MAX {
+        if self.members[position].tls.is_some() {
+            self.send_sealed(position, Some(slot), bytes);
+        } else if bytes.len() <= ARENA_MESSAGE_BYTES_MAX {
             self.batch.arena()[..bytes.len()].copy_from_slice(bytes);
             self.push(position, slot, bytes.len());
         } else {
@@ -176,7 +181,7 @@ impl<D: Driver> Client<D> {
 
     /// Makes room for a send of `bytes` of `position` in the batch, with a sent time that is now.
     /// `None` if the connection is not one to send on.
-    fn prepare(&mut self, position: usize, bytes: usize) -> Option<Slot> {
+    pub(super) fn prepare(&mut self, position: usize, bytes: usize) -> Option<Slot> {
         let slot = self.members[position].slot?;
         let used = BATCH_ARENA_BYTES - self.batch.arena().len();
         let is_split =
@@ -198,7 +203,7 @@ impl<D: Driver> Client<D> {
     }
 
     /// Claims the arena's first `len` bytes for `position`.
-    fn push(&mut self, position: usize, slot: Slot, len: usize) {
+    pub(super) fn push(&mut self, position: usize, slot: Slot, len: usize) {
         self.batch.push(slot, len);
         self.members[position].batch = self.batch_number;
         self.count_sent(position, len);
@@ -206,14 +211,17 @@ impl<D: Driver> Client<D> {
 
     /// Sends bytes that are no message: a request, or an answer to the peer.
     pub(super) fn write(&mut self, position: usize, bytes: &[u8]) {
-        match self.prepare(position, bytes.len()) {
+        match self.prepare(position, self.wire_bytes_max(position, bytes.len())) {
             Some(slot) => self.send_on(position, slot, bytes),
+            None if self.members[position].tls.is_some() => {
+                self.send_sealed(position, None, bytes);
+            }
             None => self.queue(position, Bytes::copy_from_slice(bytes)),
         }
     }
 
     /// Sends bytes by a send that waits.
-    fn queue(&mut self, position: usize, bytes: Bytes) {
+    pub(super) fn queue(&mut self, position: usize, bytes: Bytes) {
         if self.members[position].batch == self.batch_number {
             self.flush();
         }

@@ -6,7 +6,7 @@ use ringwire_protocol::ws::DeflateTerms;
 
 use super::live::{ENGINES, assert_whole, measure, scenario};
 use super::server::{DEFLATE_TERMS, Mischief, Server};
-use crate::scenario::{Compression, EngineChoice, Mode, Scenario, Transport};
+use crate::scenario::{Compression, EngineChoice, Mode, Rate, Scenario, Transport};
 
 const ON: Option<Compression> = Some(Compression { threshold_bytes: 64 });
 const ANEW: DeflateTerms = DeflateTerms { window_bits_max: 9, context_takeover: false };
@@ -22,7 +22,9 @@ fn compressed_echoes_and_deliveries_are_all_ours_and_shorter_on_the_wire() {
         ] {
             let server = Server::start(Mischief::Deflate(terms));
             let plain = scenario(&server, engine, mode, Transport::Ws);
-            let scenario = Scenario { compression: ON, size_bytes: 2_000, ..plain };
+            // Few: compressing is slow where nothing is optimised.
+            let rate_per_s = Rate::per_second(100);
+            let scenario = Scenario { compression: ON, size_bytes: 2_000, rate_per_s, ..plain };
             let outcome = measure(&scenario);
             let what = format!("{engine:?} {mode} {terms:?}");
             assert_whole(&outcome, &what);

@@ -41,6 +41,7 @@ pub(super) fn scenario(
         headers: vec![],
         subprotocols: vec![],
         compression: None,
+        secure: None,
         engine,
         server_pid: Some(std::process::id()),
     }

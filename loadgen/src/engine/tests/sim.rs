@@ -157,6 +157,7 @@ pub(super) fn scenario() -> Scenario {
         headers: vec![],
         subprotocols: vec![],
         compression: None,
+        secure: None,
         engine: EngineChoice::Auto,
         server_pid: None,
     }

@@ -190,6 +190,7 @@ fn plan(cases: &[(u32, u32)]) -> Plan {
             host: "h".to_owned(),
             path: "/".to_owned(),
         },
+        secure: None,
         agent: "a b&c".to_owned(),
         cases: cases.iter().map(|(first, last)| *first..=*last).collect(),
         message_bytes_max: 1 << 20,

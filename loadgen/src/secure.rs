@@ -1,0 +1,167 @@
+//! TLS as a client's user chooses it: whom to trust, and whether sessions are taken up again.
+//!
+//! Not here: the connection's side (`ringwire_transport::Tls`). Invariant: what is made here can be
+//! used: a file that is not there, or holds nothing, is refused before anything is opened.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ringwire_transport::{Tls, TlsFailure};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::outcome::Failure;
+
+/// Where systems keep the certificates that they trust, in one file.
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// The one application protocol that is spoken.
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Sessions that are kept: all connections go to one server.
+const SESSIONS_MAX: usize = 256;
+
+/// Whose certificates are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that the system trusts.
+    System,
+    /// Those in this PEM file, and no others.
+    File(PathBuf),
+    /// Anybody's, for any name: whoever stands in between can read everything.
+    Anyone,
+}
+
+/// TLS to one server, shared by all connections to it.
+#[derive(Clone, Debug)]
+pub struct Secure {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Secure {
+    /// TLS to `host`, a name or an address. `resumption` says whether a connection may take up an
+    /// earlier one's session.
+    ///
+    /// # Errors
+    /// Code 104 with what is wrong and the cure.
+    pub fn new(host: &str, trust: &Trust, resumption: bool) -> Result<Self, Failure> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            let cure = "use a host name or an address";
+            Failure::configuration(format!("{host}: not a name that a certificate has; {cure}"))
+        })?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Anyone => Arc::new(Credulous(provider.signature_verification_algorithms)),
+            Trust::System => verifier(system_roots()?, &provider)?,
+            Trust::File(path) => verifier(file_roots(path)?, &provider)?,
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::other(format!("TLS cannot be set up: {error}")))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.resumption = match resumption {
+            true => Resumption::in_memory_sessions(SESSIONS_MAX),
+            false => Resumption::disabled(),
+        };
+        Ok(Self { config: Arc::new(config), name })
+    }
+
+    /// The start of a connection, and its first words.
+    pub(crate) fn begin(&self, out: &mut Vec<u8>) -> Result<Tls, TlsFailure> {
+        let mut tls = Tls::client(&self.config, self.name.clone())?;
+        tls.open(&mut [], &mut Vec::new(), out)?;
+        Ok(tls)
+    }
+}
+
+fn verifier(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| Failure::configuration(format!("the trusted certificates: {error}")))
+}
+
+fn system_roots() -> Result<RootCertStore, Failure> {
+    let bundle = SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let roots = bundle.and_then(|path| fs::read(path).ok()).map(|pem| roots(&pem));
+    roots.filter(|roots| !roots.is_empty()).ok_or_else(|| {
+        let cure = "install ca-certificates, or use --cacert or --insecure";
+        Failure::configuration(format!("this system has no certificates to trust: {cure}"))
+    })
+}
+
+fn file_roots(path: &Path) -> Result<RootCertStore, Failure> {
+    let wrong =
+        |what: String| Failure::configuration(format!("--cacert {}: {what}", path.display()));
+    let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let roots = roots(&pem);
+    if roots.is_empty() {
+        let line = "no certificate in it; use a PEM file with BEGIN CERTIFICATE";
+        return Err(wrong(line.to_owned()));
+    }
+    Ok(roots)
+}
+
+/// What can be used of a PEM file; a system's bundle may hold what rustls cannot read.
+fn roots(pem: &[u8]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
+    roots
+}
+
+/// Accepts every certificate, but not a handshake that was tampered with.
+#[derive(Debug)]
+struct Credulous(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
