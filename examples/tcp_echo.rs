@@ -14,7 +14,7 @@ use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
 use ringwire_ring::{
     Accepting, Batch, Bells, Completion, Driver, EngineOptions, Features, ListenOptions, Listener,
-    Permits, Slot, bind, descriptors_max, pin, probe,
+    Permits, Role, Slot, bind, descriptors_max, pin, probe,
 };
 
 #[global_allocator]
@@ -66,6 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             permits: Arc::new(Permits::new(slots_max)),
             receive_buffers: None,
             features,
+            role: Role::Accepts,
             peers: false,
         })
     };

@@ -14,8 +14,8 @@ use clap::{Parser, ValueEnum};
 use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
 use ringwire_ring::{
-    Batch, Bells, Completion, Driver, EngineOptions, Permits, ProcessClock, Slot, ThreadClock, pin,
-    probe,
+    Batch, Bells, Completion, Driver, EngineOptions, Permits, ProcessClock, Role, Slot,
+    ThreadClock, pin, probe,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -133,6 +133,7 @@ fn run(flags: &Flags) -> Result<Outcome, String> {
         permits: Arc::new(Permits::new(flags.connections)),
         receive_buffers: None,
         features: probe().unwrap_or_default(),
+        role: Role::Connects,
         peers: false,
     };
     match flags.engine {

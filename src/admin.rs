@@ -71,24 +71,32 @@ impl AdminState {
     }
 }
 
-/// A running admin listener. Its threads live as long as the process.
+/// An admin listener. Once it serves, its threads live as long as the process.
 #[derive(Debug)]
 pub struct Admin {
+    listener: Arc<TcpListener>,
     address: SocketAddr,
 }
 
 impl Admin {
-    /// Listens on `address` and answers on threads of its own.
+    /// Listens on `address`, and answers nobody yet.
     ///
     /// # Errors
-    /// When the address or the threads cannot be had.
-    pub fn start(address: SocketAddr, state: Arc<AdminState>) -> Result<Self, Failure> {
+    /// When the address cannot be had.
+    pub fn bind(address: SocketAddr) -> Result<Self, Failure> {
         let refuse = |error: &io::Error| Failure::configuration(refusal(address, error));
         let listener = TcpListener::bind(address).map_err(|error| refuse(&error))?;
         let address = listener.local_addr().map_err(|error| refuse(&error))?;
-        let listener = Arc::new(listener);
+        Ok(Self { listener: Arc::new(listener), address })
+    }
+
+    /// Answers on threads of its own.
+    ///
+    /// # Errors
+    /// When the threads cannot be had.
+    pub fn serve(&self, state: &Arc<AdminState>) -> Result<(), Failure> {
         for _ in 0..CONNECTIONS_MAX {
-            let (listener, state) = (Arc::clone(&listener), Arc::clone(&state));
+            let (listener, state) = (Arc::clone(&self.listener), Arc::clone(state));
             thread::Builder::new()
                 .name("admin".to_owned())
                 .stack_size(256 << 10)
@@ -97,7 +105,7 @@ impl Admin {
                     Failure::other(format!("no thread for the admin listener: {error}"))
                 })?;
         }
-        Ok(Self { address })
+        Ok(())
     }
 
     /// Where it listens, with the port it got.
@@ -180,7 +188,9 @@ mod tests {
         };
         let state = AdminState::new(vec![Arc::default(), Arc::default()], build);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        (Admin::start(address, Arc::clone(&state)).unwrap(), state)
+        let admin = Admin::bind(address).unwrap();
+        admin.serve(&state).unwrap();
+        (admin, state)
     }
 
     fn ask(admin: &Admin, request: &str) -> String {
@@ -239,8 +249,8 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_one_line_with_the_cure() {
-        let (admin, state) = started();
-        let failure = Admin::start(admin.address(), state).unwrap_err();
+        let (admin, _state) = started();
+        let failure = Admin::bind(admin.address()).unwrap_err();
         assert_eq!(failure.code, 78);
         assert!(failure.line.contains("choose another port"), "{}", failure.line);
     }

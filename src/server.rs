@@ -5,6 +5,7 @@
 //! is worse than none.
 
 mod reload;
+mod start;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use ringwire_ring::{
     Bells, Driver, EngineOptions, Features, ListenOptions, Listener, Permits, ReceiveBuffers,
-    Refusal, Signals, bind, bind_unix, epoll::Epoll, kernel_release, pin, uring::Uring,
+    Refusal, Role, Signals, drop_privileges, epoll::Epoll, kernel_release, pin, uring::Uring,
 };
 use ringwire_transport::{Endpoint, mesh};
 use rustls::ServerConfig;
@@ -22,7 +23,7 @@ use rustls::ServerConfig;
 use crate::admin::{Admin, AdminState};
 use crate::app::{Application, Remote, Surface};
 use crate::certificates::{CertificateFigures, Certificates};
-use crate::config::{Address, Config, EngineChoice, Listen};
+use crate::config::{Config, Listen};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::log::{self, Logger, Writer};
@@ -30,6 +31,7 @@ use crate::metrics::{Build, WorkerMetrics};
 use crate::room::{Room, room};
 use crate::worker::{Crew, Letter, Parts, Worker};
 use reload::Reload;
+use start::{bind_all, choose_engine};
 
 /// Letters from one worker to another before they overflow into a list.
 const MESH_CAPACITY: usize = 4096;
@@ -68,9 +70,18 @@ pub fn serve<A: Application>(
     let admin = AdminState::new(server.metrics.clone(), server.build(&logger));
     let mut lines = vec![server.to_string()];
     lines.extend_from_slice(&server.notes);
+    let mut admin_listener = None;
     if let Some(address) = config.admin_listen {
-        let listener = Admin::start(address, Arc::clone(&admin))?;
+        let listener = Admin::bind(address)?;
         lines.push(format!("admin on {}", listener.address()));
+        admin_listener = Some(listener);
+    }
+    // Whatever privileges binding took, serving takes none; the threads below inherit that.
+    if let Err(errno) = drop_privileges() {
+        lines.push(format!("privileges are kept: {errno}"));
+    }
+    if let Some(listener) = admin_listener {
+        listener.serve(&admin)?;
     }
     // Who closed these pipes does not want the lines; the server runs all the same.
     let _told = writeln!(io::stderr(), "{}", lines.join("\n"));
@@ -275,62 +286,6 @@ fn certificates_of(config: &Config, logger: &Logger) -> Result<Option<Certificat
     (!files.is_empty()).then(|| Certificates::read(files, logger)).transpose()
 }
 
-/// Listens on all addresses: says where, and gives each worker its sockets in the same order.
-fn bind_all(
-    listeners: &[Listen],
-    workers: usize,
-    options: &ListenOptions,
-) -> Result<(Vec<Listen>, Vec<Vec<Listener>>), Failure> {
-    let mut found = Vec::with_capacity(listeners.len());
-    let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
-    for listen in listeners {
-        let bound = match &listen.address {
-            Address::Tcp(address) => bind(*address, workers, options)
-                .map(|(address, sockets)| (Address::Tcp(address), sockets)),
-            Address::Unix(path) => {
-                bind_unix(path, workers, options).map(|sockets| (listen.address.clone(), sockets))
-            }
-        };
-        let (address, bound) =
-            bound.map_err(|refusal| Failure::configuration(refusal.to_string()))?;
-        found.push(Listen { address, tls: listen.tls });
-        for (own, socket) in sockets.iter_mut().zip(bound) {
-            own.push(socket);
-        }
-    }
-    Ok((found, sockets))
-}
-
-/// The engine's name, its features, and what the operator should know about the choice.
-fn choose_engine(config: &Config) -> Result<(&'static str, Features, Vec<String>), Failure> {
-    if config.engine == EngineChoice::Epoll {
-        return Ok(("epoll", Features::all(), Vec::new()));
-    }
-    match ringwire_ring::probe() {
-        Ok(features) => Ok(("uring", masked(features), Vec::new())),
-        Err(refusal) if config.engine == EngineChoice::Auto => {
-            let note = format!("io_uring cannot be used, epoll serves instead: {refusal}");
-            Ok(("epoll", Features::all(), vec![note]))
-        }
-        Err(refusal) => Err(Failure::configuration(refusal.to_string())),
-    }
-}
-
-/// Switches features off by name, for comparisons of one build with itself.
-fn masked(mut features: Features) -> Features {
-    let off = std::env::var("RINGWIRE_FEATURES_OFF").unwrap_or_default();
-    for name in off.split(',') {
-        match name.trim() {
-            "silent_sends" | "optimistic_send" => features.silent_sends = false,
-            "incremental_buffers" => features.incremental_buffers = false,
-            "capped_receive" => features.capped_receive = false,
-            "ring_messages" => features.ring_messages = false,
-            _ => {}
-        }
-    }
-    features
-}
-
 /// Everything that the worker threads share.
 struct Plan<F> {
     config: Config,
@@ -393,13 +348,18 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
                 .receive_buffers
                 .map(|(count, bytes)| ReceiveBuffers { count, bytes }),
             features: self.features,
+            role: Role::Accepts,
             peers: false,
             worker: post.index,
             bells: Arc::clone(&self.stopper.bells),
             permits: Arc::clone(&self.permits),
         };
         if engine == "uring" {
-            self.serve(Uring::new(options), listeners, post)
+            let ring = Uring::new(options);
+            if self.features.restrictions && ring.as_ref().is_ok_and(|ring| !ring.is_restricted()) {
+                post.logger.warn(format_args!("the kernel refuses to restrict the ring"));
+            }
+            self.serve(ring, listeners, post)
         } else {
             self.serve(Epoll::new(options), listeners, post)
         }
@@ -427,6 +387,9 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             }
         };
         let Post { index, mesh, logger, ready } = post;
+        if let Err(errno) = drop_privileges() {
+            logger.warn(format_args!("privileges are kept: {errno}"));
+        }
         let mut worker = Worker::new(Parts {
             index,
             app: (self.application)(index),

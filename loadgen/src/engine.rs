@@ -32,7 +32,7 @@ use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
 use ringwire_ring::{
     Bells, Doorbell, Driver, EngineOptions, Errno, Features, Permits, ReceiveBuffers, Refusal,
-    ThreadClock, descriptors_max, pin, probe,
+    Role, ThreadClock, descriptors_max, pin, probe,
 };
 
 use crate::outcome::{Failure, Handshakes, Outcome, Progress};
@@ -180,6 +180,7 @@ impl Crew {
             slots_max: own.saturating_add(SLOTS_SPARE),
             permits: Arc::new(Permits::new(own)),
             receive_buffers: None,
+            role: Role::Connects,
             peers: false,
             features: match self.engine {
                 Engine::Uring(features) => features,

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
-use ringwire_ring::{Bells, Driver, EngineOptions, Features, Permits};
+use ringwire_ring::{Bells, Driver, EngineOptions, Features, Permits, Role};
 
 use crate::engine::{Engine, refused};
 use crate::outcome::Failure;
@@ -78,6 +78,7 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&Tally), stop: &AtomicBool) -> Result<
         slots_max: SLOTS_MAX,
         permits: Arc::new(Permits::new(SLOTS_MAX)),
         receive_buffers: None,
+        role: Role::Connects,
         peers: false,
         features: match engine {
             Engine::Uring(features) => features,

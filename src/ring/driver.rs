@@ -145,7 +145,8 @@ pub trait Driver {
     /// accepting begins with [`Driver::accept`].
     ///
     /// # Errors
-    /// The kernel's refusal; `EINVAL` of a driver that has connections, or has had listeners.
+    /// The kernel's refusal; `EINVAL` of a driver that connects, has connections already, or has
+    /// had listeners.
     fn listen(&mut self, listener: Self::Listener) -> Result<(), Errno>;
 
     /// Says what is wanted of the listeners.
@@ -154,7 +155,8 @@ pub trait Driver {
     /// Opens a connection to `address`, bound to `source` first if given.
     ///
     /// # Errors
-    /// `ENFILE` when the table is full; what the kernel says of socket and bind.
+    /// `ENFILE` when the table is full; `EINVAL` of a driver that listens; what the kernel says of
+    /// socket and bind.
     fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno>;
 
     /// Turns receiving on or off. After "off", bytes already on their way may still be reported.

@@ -21,6 +21,8 @@ pub struct Features {
     pub silent_sends: bool,
     /// Waking a worker by a message to its ring instead of its eventfd.
     pub ring_messages: bool,
+    /// A ring that can do nothing but what the engine does.
+    pub restrictions: bool,
     /// Entries of the submission queue.
     pub submissions: u32,
     /// Entries of the completion queue; tests make it tiny to see it overflow.
@@ -39,6 +41,7 @@ impl Features {
             incremental_buffers: true,
             silent_sends: true,
             ring_messages: true,
+            restrictions: true,
             ..Self::oldest()
         }
     }
@@ -52,6 +55,7 @@ impl Features {
             incremental_buffers: false,
             silent_sends: false,
             ring_messages: false,
+            restrictions: false,
             submissions: 4096,
             completions: 32_768,
         }

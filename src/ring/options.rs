@@ -23,8 +23,20 @@ pub struct EngineOptions {
     pub receive_buffers: Option<ReceiveBuffers>,
     /// What [`crate::probe`] found, or less of it.
     pub features: Features,
+    /// What the engine's connections are.
+    pub role: Role,
     /// Whether clients' addresses are told ([`crate::Completion::Accepted`]), which costs.
     pub peers: bool,
+}
+
+/// Where an engine's connections come from. It does one or the other, so that its ring need not
+/// be allowed both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It listens.
+    Accepts,
+    /// It connects.
+    Connects,
 }
 
 /// The receive memory of one worker.

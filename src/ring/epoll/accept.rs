@@ -9,6 +9,7 @@ use super::{EDGE, EPOLLIN, EVENT_LISTENER, Epoll};
 use crate::driver::{Accepting, Completion, Errno};
 use crate::gate::{self, Gate};
 use crate::listener::Listener;
+use crate::options::Role;
 use crate::sys;
 
 /// Clients accepted before the others get their turn.
@@ -50,10 +51,6 @@ impl Default for Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn has_listened(&self) -> bool {
-        !self.doors.is_empty()
-    }
-
     /// The listener of this number has news.
     pub(super) fn has_news(&mut self, number: u64) {
         let door = usize::try_from(number).ok().and_then(|index| self.doors.get_mut(index));
@@ -98,7 +95,7 @@ impl Acceptor {
 
 impl Epoll {
     pub(super) fn start_listening(&mut self, listener: Listener) -> Result<(), Errno> {
-        if self.acceptor.has_ended || self.gate.used() > 0 {
+        if self.role != Role::Accepts || self.acceptor.has_ended || self.gate.used() > 0 {
             return Err(Errno(libc::EINVAL));
         }
         let number = u16::try_from(self.acceptor.doors.len()).map_err(|_| Errno(libc::EMFILE))?;

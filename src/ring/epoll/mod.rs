@@ -32,7 +32,7 @@ use crate::driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
 use crate::entropy::Entropy;
 use crate::gate::Gate;
 use crate::listener::Listener;
-use crate::options::{EngineOptions, ReceiveBuffers};
+use crate::options::{EngineOptions, ReceiveBuffers, Role};
 use crate::refusal::Refusal;
 use crate::slot::Slot;
 use crate::sys;
@@ -75,6 +75,7 @@ pub struct Epoll {
     acceptor: Acceptor,
     /// Clients' addresses are told.
     peers: bool,
+    role: Role,
     /// What is to be reported at the next turn.
     ready: Vec<Completion>,
     is_woken: bool,
@@ -92,8 +93,8 @@ impl Epoll {
     /// # Errors
     /// When descriptors or memory ran short.
     pub fn new(options: EngineOptions) -> Result<Self, Refusal> {
-        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, peers, .. } =
-            options;
+        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, .. } = options;
+        let (role, peers) = (options.role, options.peers);
         let sizes = receive_buffers.unwrap_or(ReceiveBuffers::INCREMENTAL);
         if slots_max == 0 || !sizes.is_possible() || worker >= bells.workers() {
             return Err(Refusal::of_options("no slots, no buffers, or no such worker"));
@@ -120,6 +121,7 @@ impl Epoll {
             bells,
             acceptor: Acceptor::default(),
             peers,
+            role,
             ready: Vec::new(),
             is_woken: false,
             batch_mark: 0,
@@ -156,7 +158,7 @@ impl Epoll {
     }
 
     fn start_connect(&mut self, address: &Address, source: Option<IpAddr>) -> Result<Slot, Errno> {
-        if self.acceptor.has_listened() {
+        if self.role != Role::Connects {
             return Err(Errno(libc::EINVAL));
         }
         let socket = sys::client_socket(address, source, libc::SOCK_NONBLOCK)?;

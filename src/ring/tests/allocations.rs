@@ -14,7 +14,7 @@ use ringwire_ring::epoll::{self, Epoll};
 use ringwire_ring::uring::{self, Uring};
 use ringwire_ring::{
     Accepting, Batch, Bells, Completion, Driver, EngineOptions, Features, ListenOptions, Listener,
-    Permits, bind, probe,
+    Permits, Role, bind, probe,
 };
 
 #[global_allocator]
@@ -28,6 +28,7 @@ fn options(features: Features) -> EngineOptions {
         permits: Arc::new(Permits::new(1000)),
         receive_buffers: None,
         features,
+        role: Role::Accepts,
         peers: false,
     }
 }

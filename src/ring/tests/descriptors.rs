@@ -15,7 +15,7 @@ use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
 use ringwire_ring::{
     Accepting, Bells, Completion, Driver, EngineOptions, Features, ListenOptions, Listener,
-    Permits, bind, descriptors_max, probe,
+    Permits, Role, bind, descriptors_max, probe,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -28,6 +28,7 @@ fn options(features: Features) -> EngineOptions {
         permits: Arc::new(Permits::new(300)),
         receive_buffers: None,
         features,
+        role: Role::Accepts,
         peers: false,
     }
 }
@@ -117,7 +118,8 @@ fn uring_connects_beyond_the_limit() {
     const CONNECTIONS: usize = 200;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut driver = Uring::new(options(probe().unwrap())).unwrap();
+    let mut driver =
+        Uring::new(EngineOptions { role: Role::Connects, ..options(probe().unwrap()) }).unwrap();
     let before = descriptors_open();
     // Room for one at a time: what a connect needs while it is being made.
     limit_descriptors(before + 4);

@@ -19,6 +19,7 @@ use super::token::{Kind, Token};
 use crate::driver::{Accepting, Completion, Errno};
 use crate::gate::{self, Plan};
 use crate::listener::Listener;
+use crate::options::Role;
 use crate::slot::Slot;
 
 /// Queued clients accepted before the others get their turn.
@@ -48,11 +49,6 @@ impl Default for Acceptor {
 }
 
 impl Acceptor {
-    /// Whether a listener was taken at some time: the kernel chooses the slots.
-    pub(super) fn has_listened(&self) -> bool {
-        !self.doors.is_empty()
-    }
-
     /// Notes what is wanted; the end is final.
     pub(super) fn want(&mut self, accepting: Accepting) {
         if self.wanted != Accepting::Ended {
@@ -82,7 +78,7 @@ impl Acceptor {
 
 impl Uring {
     pub(super) fn start_listening(&mut self, listener: Listener) -> Result<(), Errno> {
-        if self.acceptor.has_ended || self.gate.used() > 0 {
+        if self.role != Role::Accepts || self.acceptor.has_ended || self.gate.used() > 0 {
             return Err(Errno(libc::EINVAL));
         }
         let number = u16::try_from(self.acceptor.doors.len()).map_err(|_| Errno(libc::EMFILE))?;

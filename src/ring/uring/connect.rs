@@ -15,6 +15,7 @@ use super::entry::Is;
 use super::token::{Kind, Token};
 use crate::address::Address;
 use crate::driver::{Completion, Errno};
+use crate::options::Role;
 use crate::slot::Slot;
 use crate::sys::{self, RawAddress};
 
@@ -55,7 +56,7 @@ impl Uring {
         source: Option<IpAddr>,
     ) -> Result<Slot, Errno> {
         let (raw, len) = RawAddress::new(address)?;
-        if self.acceptor.has_listened() {
+        if self.role != Role::Connects {
             return Err(Errno(libc::EINVAL));
         }
         self.make_room_for_address()?;

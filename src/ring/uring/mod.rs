@@ -15,6 +15,7 @@ mod door;
 mod entry;
 mod probe;
 mod receive;
+mod restrict;
 mod rooms;
 mod send;
 mod setup;
@@ -51,7 +52,7 @@ use crate::features::Features;
 use crate::gate::Gate;
 use crate::listener::Listener;
 use crate::machine::kernel_release;
-use crate::options::{EngineOptions, ReceiveBuffers};
+use crate::options::{EngineOptions, ReceiveBuffers, Role};
 use crate::refusal::Refusal;
 use crate::slot::Slot;
 use crate::sys;
@@ -71,6 +72,8 @@ const PATIENCE: u32 = 10_000;
 /// One worker's io_uring.
 pub struct Uring {
     ring: Ring,
+    role: Role,
+    is_restricted: bool,
     worker: usize,
     bells: Arc<Bells>,
     features: Features,
@@ -115,8 +118,9 @@ impl Uring {
         if release < KERNEL_MIN {
             return Err(Refusal::too_old(release));
         }
-        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, features, peers } =
+        let EngineOptions { worker, bells, slots_max, permits, receive_buffers, features, .. } =
             options;
+        let (role, peers) = (options.role, options.peers);
         let sizes = receive_buffers.unwrap_or(if features.incremental_buffers {
             ReceiveBuffers::INCREMENTAL
         } else {
@@ -126,7 +130,7 @@ impl Uring {
             return Err(Refusal::of_options("no slots, no buffers, or no such worker"));
         }
         let refuse = Refusal::of_ring;
-        let ring = Ring::new(&features).map_err(|errno| refuse("setting up a ring", errno))?;
+        let mut ring = Ring::new(&features).map_err(|errno| refuse("setting up a ring", errno))?;
         ring.submitter()
             .register_files_sparse(slots_max)
             .map_err(|error| refuse("registering the descriptor table", error.into()))?;
@@ -137,8 +141,12 @@ impl Uring {
         bells
             .note_ring(worker, ring.descriptor())
             .map_err(|errno| refuse("keeping the ring's descriptor", errno))?;
+        let is_restricted = ring.is_disabled() && restrict::restrict(&ring, role).is_ok();
+        ring.enable().map_err(|errno| refuse("enabling the ring", errno))?;
         let mut uring = Self {
             ring,
+            role,
+            is_restricted,
             worker,
             features,
             entries: Table::new(slots_max),
@@ -168,6 +176,12 @@ impl Uring {
         }
         uring.watch_eventfd();
         Ok(uring)
+    }
+
+    /// Whether the kernel refuses the ring everything that the engine does not do.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.is_restricted
     }
 
     /// The entry of `slot`, if that is still the same connection and not being closed.

@@ -14,12 +14,13 @@ use super::KERNEL_MIN;
 use super::buffers::Buffers;
 use super::completion::Done;
 use super::receive::capped_receive;
+use super::restrict::restrict;
 use super::setup::{Ring, Wait};
 use super::token::{Kind, Token};
 use crate::driver::Errno;
 use crate::features::Features;
 use crate::machine::kernel_release;
-use crate::options::ReceiveBuffers;
+use crate::options::{ReceiveBuffers, Role};
 use crate::refusal::Refusal;
 use crate::sys;
 
@@ -46,9 +47,10 @@ pub fn probe() -> Result<Features, Refusal> {
         incremental_buffers: release >= (6, 18),
         silent_sends: true,
         ring_messages: true,
+        restrictions: true,
         ..Features::all()
     };
-    let ring = Ring::new(&Features { submissions: 16, completions: 64, ..features });
+    let ring = Ring::new(&Features { restrictions: false, ..small(features) });
     let mut ring = ring.map_err(|errno| Refusal::of_ring("setting up a ring", errno))?;
     let (near, far) =
         sys::socket_pair().map_err(|errno| Refusal::of_ring("making a socket pair", errno))?;
@@ -64,10 +66,21 @@ pub fn probe() -> Result<Features, Refusal> {
     let sizes = ReceiveBuffers { count: 8, bytes: 4096 };
     let buffers = Buffers::register(&pair.ring, sizes, features.incremental_buffers)
         .map_err(|errno| Refusal::of_ring("registering receive buffers", errno))?;
+    features.restrictions &= can_be_restricted(features);
     features.capped_receive &= pair.caps_receives().is_ok_and(|caps| caps);
     buffers.unregister(&pair.ring);
     features.silent_sends = pair.sends_silently().is_ok_and(|silent| silent);
     Ok(features)
+}
+
+fn small(features: Features) -> Features {
+    Features { submissions: 16, completions: 64, ..features }
+}
+
+fn can_be_restricted(features: Features) -> bool {
+    Ring::new(&small(features)).is_ok_and(|mut ring| {
+        ring.is_disabled() && restrict(&ring, Role::Accepts).is_ok() && ring.enable().is_ok()
+    })
 }
 
 fn try_buffers(ring: &Ring, is_incremental: bool) -> Result<(), Errno> {

@@ -34,6 +34,7 @@ pub(super) struct Ring {
     submissions: SubmissionQueue<'static>,
     completions: CompletionQueue<'static>,
     waits_absolutely: bool,
+    is_disabled: bool,
     enters: u64,
     memory: Memory,
 }
@@ -50,13 +51,15 @@ impl Drop for Memory {
 }
 
 impl Ring {
-    /// A ring for this thread, by the best flags of `features` that the kernel takes.
+    /// A ring for this thread, by the best flags of `features` that the kernel takes. One that
+    /// can be restricted is disabled until [`Ring::enable`].
     pub(super) fn new(features: &Features) -> Result<Self, Errno> {
         let mut wanted = *features;
         let ring = loop {
             match build(&wanted) {
                 Ok(ring) => break ring,
                 Err(errno) if errno.0 != libc::EINVAL => return Err(errno),
+                Err(_) if wanted.restrictions => wanted.restrictions = false,
                 Err(_) if wanted.plain_submissions => wanted.plain_submissions = false,
                 Err(_) if wanted.deferred_completions => wanted.deferred_completions = false,
                 Err(errno) => return Err(errno),
@@ -75,9 +78,23 @@ impl Ring {
             submissions,
             completions,
             waits_absolutely: features.absolute_timeout,
+            is_disabled: wanted.restrictions,
             enters: 0,
             memory,
         })
+    }
+
+    /// Whether the ring takes nothing but registrations yet.
+    pub(super) fn is_disabled(&self) -> bool {
+        self.is_disabled
+    }
+
+    /// Lets the ring, whatever its restrictions, begin. It belongs to the calling thread.
+    pub(super) fn enable(&mut self) -> Result<(), Errno> {
+        if std::mem::replace(&mut self.is_disabled, false) {
+            self.submitter.register_enable_rings()?;
+        }
+        Ok(())
     }
 
     pub(super) fn descriptor(&self) -> RawFd {
@@ -204,6 +221,9 @@ fn build(features: &Features) -> Result<IoUring, Errno> {
     }
     if features.plain_submissions {
         builder.setup_no_sqarray();
+    }
+    if features.restrictions {
+        builder.setup_r_disabled();
     }
     Ok(builder.build(features.submissions)?)
 }

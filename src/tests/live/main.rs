@@ -42,6 +42,7 @@ mod listeners;
 mod metrics;
 mod origin;
 mod peers;
+mod privileges;
 mod process;
 mod publishing;
 mod refusals;

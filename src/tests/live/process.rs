@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -91,6 +92,11 @@ impl Process {
             }
         };
         Self { child, address, listening, admin, first, stderr, heard: Vec::new() }
+    }
+
+    /// A file of the program's directory under `/proc`.
+    pub(crate) fn proc(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{path}", self.child.id()))
     }
 
     pub(crate) fn signal(&self, name: &str) {

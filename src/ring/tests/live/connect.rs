@@ -18,7 +18,7 @@ fn connections_are_made_from_the_source_asked_for<E: Engine>(features: Features)
     const COUNT: u8 = 50;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut worker = Worker::<E>::new(Options::new(features));
+    let mut worker = Worker::<E>::new(Options::connecting(features));
     for round in 0..2 {
         let mut slots: Vec<Slot> = Vec::new();
         for number in 0..COUNT {
@@ -60,7 +60,7 @@ fn connections_are_made_from_the_source_asked_for<E: Engine>(features: Features)
 }
 
 fn refusals_are_reported_and_then_closed<E: Engine>(features: Features) {
-    let mut worker = Worker::<E>::new(Options::new(features));
+    let mut worker = Worker::<E>::new(Options::connecting(features));
     // A port that was just free.
     let (address, _) = listeners(1);
     let slot = worker.driver.connect(&address.into(), None).unwrap();
@@ -80,7 +80,7 @@ fn refusals_are_reported_and_then_closed<E: Engine>(features: Features) {
 fn a_full_table_says_so<E: Engine>(features: Features) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut worker = Worker::<E>::new(Options { slots_max: 3, ..Options::new(features) });
+    let mut worker = Worker::<E>::new(Options { slots_max: 3, ..Options::connecting(features) });
     let slots: Vec<_> =
         (0..3).map(|_| worker.driver.connect(&address.into(), None).unwrap()).collect();
     for slot in &slots {
@@ -102,7 +102,7 @@ fn a_connect_can_be_given_up<E: Engine>(features: Features) {
     // A queue of one that nobody takes from: later connects stay unanswered.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
-    let mut worker = Worker::<E>::new(Options::new(features));
+    let mut worker = Worker::<E>::new(Options::connecting(features));
     let slots: Vec<_> =
         (0..200).map(|_| worker.driver.connect(&address.into(), None).unwrap()).collect();
     for slot in &slots {

@@ -15,7 +15,7 @@ use ringwire_ring::epoll::Epoll;
 use ringwire_ring::uring::Uring;
 use ringwire_ring::{
     Accepting, Batch, Bells, Completion, Driver, EngineOptions, Errno, Features, ListenOptions,
-    Listener, Permits, ReceiveBuffers, Slot, bind, probe,
+    Listener, Permits, ReceiveBuffers, Role, Slot, bind, probe,
 };
 
 /// How long anything may take before the test is over.
@@ -41,6 +41,7 @@ impl Engine for Uring {
             Features { incremental_buffers: false, ..all },
             Features { capped_receive: false, incremental_buffers: false, ..all },
             Features { silent_sends: false, ..all },
+            Features { restrictions: false, ..all },
             Features { submissions: 8, completions: 16, ..all },
             Features { submissions: 8, completions: 16, silent_sends: false, ..all },
             Features::default(),
@@ -71,6 +72,7 @@ pub(crate) struct Options {
     pub(crate) slots_max: u32,
     pub(crate) receive_buffers: Option<ReceiveBuffers>,
     pub(crate) features: Features,
+    pub(crate) role: Role,
     pub(crate) peers: bool,
 }
 
@@ -83,8 +85,13 @@ impl Options {
             slots_max: 256,
             receive_buffers: None,
             features,
+            role: Role::Accepts,
             peers: false,
         }
+    }
+
+    pub(crate) fn connecting(features: Features) -> Self {
+        Self { role: Role::Connects, ..Self::new(features) }
     }
 }
 
@@ -128,8 +135,8 @@ pub(crate) struct Worker<E: Engine> {
 
 impl<E: Engine> Worker<E> {
     pub(crate) fn new(options: Options) -> Self {
-        let Options { worker, bells, permits, slots_max, receive_buffers, features, peers } =
-            options;
+        let Options { worker, bells, permits, slots_max, receive_buffers, features, .. } = options;
+        let Options { role, peers, .. } = options;
         let driver = E::make(EngineOptions {
             worker,
             bells,
@@ -137,6 +144,7 @@ impl<E: Engine> Worker<E> {
             permits,
             receive_buffers,
             features,
+            role,
             peers,
         });
         Self {

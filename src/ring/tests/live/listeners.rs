@@ -201,7 +201,7 @@ fn a_full_worker_leaves_a_shared_queue_to_the_others<E: Engine>(features: Featur
 fn an_engine_connects_to_a_file<E: Engine>(features: Features) {
     let path = path();
     let server = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let mut worker = Worker::<E>::new(Options::new(features));
+    let mut worker = Worker::<E>::new(Options::connecting(features));
     worker.echoes = true;
     let address = Address::from(path.clone());
     let slot = worker.driver.connect(&address, None).unwrap();
