@@ -367,6 +367,12 @@ impl WorkerMetrics {
         self.deliveries[transport as usize].value()
     }
 
+    /// Turns that the worker has taken.
+    #[cfg(test)]
+    pub(crate) fn turns(&self) -> u64 {
+        self.figures.turns.value()
+    }
+
     /// Shows the engine's figures. Once a turn, or less often.
     pub fn show_figures(&self, figures: &Figures) {
         let shown = &self.figures;

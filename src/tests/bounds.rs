@@ -175,6 +175,31 @@ fn who_ends_its_direction_after_a_request_still_gets_the_answer() {
     });
 }
 
+/// The last answer does not fit into the sockets when the client's FIN comes.
+#[test]
+fn who_ends_its_direction_after_its_last_request_gets_the_whole_answer() {
+    let world = World::new(&Plan { socket_bytes: 8192, ..Plan::new(2) });
+    let publisher = world.connect();
+    for _ in 0..4 {
+        let answer = world.exchange(&publisher, &post("a", &"x".repeat(60_000)));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let begin = world.exchange(&publisher, "GET /channels/a HTTP/1.1\r\nHost: h\r\n\r\n");
+    let epoch = position_of(&begin).epoch;
+    let peer = world.connect();
+    peer.stop_reading();
+    let request =
+        format!("GET /channels/a?since={epoch}:0 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    peer.send(request.as_bytes());
+    world.pass(1);
+    peer.fin();
+    world.pass(1);
+    peer.start_reading();
+    world.run_until(|| peer.is_ended());
+    assert!(is_whole(&peer.received()), "{} bytes", peer.received().len());
+    assert!(peer.received().len() > 240_000, "{} bytes", peer.received().len());
+}
+
 #[test]
 fn who_ends_its_direction_while_it_only_listens_has_gone() {
     let world = World::new(&Plan { workers: 2, ..Plan::new(1) });

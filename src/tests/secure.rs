@@ -4,7 +4,7 @@ use ringwire_protocol::ws::{Opcode, encode_frame};
 use ringwire_ring::sim::{Faults, each_seed};
 
 use super::echo::UPGRADE;
-use super::secure_peer::{SecurePeer, Terms};
+use super::secure_peer::{BufferedPeer, SecurePeer, Terms};
 use super::wire::{Heard, close_payload, events, frame, heard, messages, post, stream, upgrade};
 use super::world::{Plan, World, is_whole};
 use crate::metrics::{DropReason, HandshakeFailure, State, Transport};
@@ -255,6 +255,72 @@ fn a_changed_record_ends_the_connection_with_an_alert() {
     peer.raw.fin();
     world.run_empty();
     assert_eq!(world.drops(DropReason::Tls), 1);
+}
+
+/// Turns that the workers have taken.
+fn turns(world: &World) -> u64 {
+    world.metrics.iter().map(|metrics| metrics.turns()).sum()
+}
+
+/// CVE-2024-32650: whoever waits for the end of a handshake after this spins.
+#[test]
+fn a_close_notify_behind_the_client_hello_does_not_spin() {
+    for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
+        let terms = Terms::speaking(versions);
+        let world = World::new(&Plan { tls: Some(terms.server.clone()), ..Plan::new(13) });
+        let peer = SecurePeer::new(world.sim.connect(world.secure_address), &terms);
+        peer.raw.send(&[21, 3, 3, 0, 2, 1, 0]);
+        world.pass_ms(100);
+        let before = turns(&world);
+        world.pass(4);
+        // Ticks of the wheel at most.
+        assert!(turns(&world) - before < 100, "{} turns in silence", turns(&world) - before);
+        assert_eq!(world.held_bytes(), 0);
+        world.pass(7);
+        assert!(peer.raw.is_ended(), "not ended after its time");
+        peer.raw.fin();
+        world.run_empty();
+    }
+}
+
+#[test]
+fn a_flood_of_key_updates_is_refused_and_keeps_nothing() {
+    let (world, terms) = secure(Plan::new(14));
+    let peer = BufferedPeer::connect(&world, &terms);
+    world.pass_ms(10);
+    drop(peer.raw.take_received());
+    let mut held_most = 0;
+    let mut updates = 0;
+    while !peer.raw.is_ended() {
+        updates += 1;
+        assert!(updates < 200, "they went on");
+        peer.update_keys();
+        world.pass_ms(1);
+        held_most = held_most.max(world.held_bytes());
+    }
+    assert!(updates > 30, "a few are allowed: {updates}");
+    assert_eq!(held_most, 0);
+    assert!(peer.raw.received().len() < 100, "answered by an alert only");
+    peer.raw.fin();
+    world.run_empty();
+}
+
+#[test]
+fn records_of_one_byte_carry_all_and_keep_nothing() {
+    let (world, terms) = secure(Plan::new(15));
+    let peer = open(&world, &terms, UPGRADE);
+    let asked: Vec<u8> = (0..50).flat_map(|_| frame(Opcode::Text, b"hello")).collect();
+    let wire: Vec<u8> = asked.chunks(1).flat_map(|byte| peer.sealed(byte)).collect();
+    for piece in wire.chunks(7) {
+        peer.raw.send(piece);
+        world.pass_ms(1);
+        // The parts of one record, and of one frame.
+        assert!(world.held_bytes() < 512, "{} bytes held", world.held_bytes());
+    }
+    world.run_until(|| messages(&peer.received()).len() == 50);
+    let idle = turns(&world);
+    world.pass(1);
+    assert!(turns(&world) - idle < 50, "{} turns in silence", turns(&world) - idle);
 }
 
 /// Many handshakes at once: no turn takes more steps than it may, and the established connection

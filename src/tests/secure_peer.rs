@@ -10,7 +10,10 @@ use ringwire_ring::sim::RawPeer;
 use ringwire_transport::{Plain, Tls, TlsFailure};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, ServerConfig,
+    SupportedProtocolVersion,
+};
 
 use super::world::{World, is_whole};
 use crate::app::Application;
@@ -24,6 +27,11 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub(crate) fn new() -> Self {
+        Self::speaking(ALL_VERSIONS)
+    }
+
+    /// Both speak these versions only.
+    pub(crate) fn speaking(versions: &[&'static SupportedProtocolVersion]) -> Self {
         let provider = Arc::new(ring::default_provider());
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name");
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -31,14 +39,14 @@ impl Terms {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).expect("a certificate");
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(ALL_VERSIONS)
+            .with_protocol_versions(versions)
             .expect("versions of the provider")
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .expect("a pair");
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         let client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(ALL_VERSIONS)
+            .with_protocol_versions(versions)
             .expect("versions of the provider")
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -161,6 +169,55 @@ impl SecurePeer {
             }
         }
         records
+    }
+}
+
+/// A client on rustls' own buffered connection, for what the stage does not do by itself.
+pub(crate) struct BufferedPeer {
+    pub(crate) raw: RawPeer,
+    connection: RefCell<ClientConnection>,
+}
+
+impl BufferedPeer {
+    /// One whose handshake is done.
+    pub(crate) fn connect<A: Application>(world: &World<A>, terms: &Terms) -> Self {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::clone(&terms.client), name);
+        let connection = RefCell::new(connection.expect("a configuration"));
+        let peer = Self { raw: world.sim.connect(world.secure_address), connection };
+        world.run_until(|| {
+            peer.pump();
+            !peer.connection.borrow().is_handshaking()
+        });
+        peer
+    }
+
+    fn pump(&self) {
+        let mut connection = self.connection.borrow_mut();
+        let received = self.raw.take_received();
+        let mut bytes = &received[..];
+        while !bytes.is_empty() {
+            connection.read_tls(&mut bytes).expect("a slice");
+            connection.process_new_packets().expect("what the server says is right");
+        }
+        let mut out = Vec::new();
+        while connection.wants_write() {
+            connection.write_tls(&mut out).expect("a vector");
+        }
+        if !out.is_empty() {
+            self.raw.send(&out);
+        }
+    }
+
+    /// Asks the server to change its keys, and changes its own.
+    pub(crate) fn update_keys(&self) {
+        self.connection.borrow_mut().refresh_traffic_keys().expect("TLS 1.3");
+        let mut out = Vec::new();
+        let mut connection = self.connection.borrow_mut();
+        while connection.wants_write() {
+            connection.write_tls(&mut out).expect("a vector");
+        }
+        self.raw.send(&out);
     }
 }
 
