@@ -1,8 +1,10 @@
 //! What bad input gets: a clear answer, the end of the connection, and nothing kept.
 
 use ringwire_protocol::ws::{Opcode, encode_frame};
+use ringwire_ring::sim::each_seed;
 
 use super::echo::UPGRADE;
+use super::wire::{post, stream};
 use super::world::{Plan, World};
 
 /// Requests, and the status each is refused with.
@@ -221,4 +223,21 @@ fn requests_in_one_segment_are_answered_in_order() {
     assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 3, "{answers}");
     assert_eq!(offsets.len(), 2, "{answers}");
     assert!(answers.ends_with("\r\n\r\n"), "HEAD has no body: {answers}");
+}
+
+#[test]
+fn a_stream_that_is_asked_for_behind_a_request_ends_with_its_peer() {
+    for ask in [stream("a", ""), "GET /channels/a?wait=30 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()] {
+        each_seed(8, |seed| {
+            let world = World::new(&Plan { workers: 2, ..Plan::new(seed) });
+            let peer = world.connect();
+            let bytes: String = (0..8).map(|_| post("a", "x")).chain([ask.clone()]).collect();
+            peer.send(bytes.as_bytes());
+            peer.fin();
+            world.run_until(|| peer.is_ended());
+            world.run_empty();
+            let answers = String::from_utf8(peer.take_received()).expect("ASCII");
+            assert!(answers.matches("\"offset\":").count() >= 8, "{answers}");
+        });
+    }
 }

@@ -188,8 +188,17 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// what is left of them does not wait for anything but the rest that never comes.
     fn end_with_peer(&mut self, slot: Slot) {
         let Some(connection) = self.table.find(slot) else { return };
-        let may_end = matches!(connection.role, Role::Request | Role::WebSocket { .. });
-        if may_end && connection.lane.flags.has(Flags::PEER_ENDED) && !connection.is_blocked() {
+        if !connection.lane.flags.has(Flags::PEER_ENDED) {
+            return;
+        }
+        let is_over = match &connection.role {
+            Role::Request | Role::WebSocket { .. } => !connection.is_blocked(),
+            // Nobody is there any more who would read news; what was answered before is sent.
+            Role::Stream => true,
+            Role::Waiting(waiting) => !waiting.pending.is_of_a_moment(),
+            Role::Lingering { .. } | Role::Free => false,
+        };
+        if is_over {
             self.begin_end(slot);
         }
     }

@@ -66,8 +66,8 @@ pub(crate) fn connection(data: &[u8]) {
         world.run_until(|| world.is_done());
         assert_eq!((world.live(), world.held_bytes()), (0, 0), "left behind");
     } else {
-        world.run_empty();
         world.run_until(|| clients.iter().all(|client| client.peer.is_ended()));
+        world.run_empty();
     }
     for client in &clients {
         check(client);
