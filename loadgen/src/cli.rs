@@ -97,6 +97,9 @@ pub(crate) struct TesteeFlags {
     #[arg(long, env = "LOADGEN_CASES", value_name = "LIST", value_delimiter = ',')]
     #[arg(value_parser = units::cases)]
     pub(crate) cases: Vec<RangeInclusive<u32>>,
+    /// Connect to this Unix socket; the URL still says host and path
+    #[arg(long, env = "LOADGEN_UNIX_SOCKET", value_name = "PATH")]
+    pub(crate) unix_socket: Option<PathBuf>,
     /// The largest message that is echoed; a larger one is answered with Close 1009
     #[arg(long, env = "LOADGEN_MAX_MESSAGE_SIZE", default_value = "64m", value_name = "BYTES")]
     #[arg(value_parser = units::size)]
@@ -150,7 +153,8 @@ pub(crate) struct CompareFlags {
     #[arg(conflicts_with = "server_command")]
     pub(crate) server_pid: Option<u32>,
     /// Start this server afresh for every row of every round; {port} and {history} are filled in
-    #[arg(long, env = "LOADGEN_SERVER_COMMAND", value_name = "COMMAND", conflicts_with = "url")]
+    #[arg(long, env = "LOADGEN_SERVER_COMMAND", value_name = "COMMAND")]
+    #[arg(conflicts_with_all = ["url", "unix_socket"])]
     pub(crate) server_command: Option<String>,
     /// Publications that the server keeps per channel [default: what {history} says, else 100]
     #[arg(long, env = "LOADGEN_HISTORY", value_name = "N", value_parser = units::count)]
@@ -181,6 +185,9 @@ pub(crate) struct LoadFlags {
     #[arg(long, env = "LOADGEN_CHANNELS", default_value = "1", value_name = "N")]
     #[arg(value_parser = units::count_32)]
     pub(crate) channels: u32,
+    /// Connect to this Unix socket; the URL still says host and path
+    #[arg(long, env = "LOADGEN_UNIX_SOCKET", value_name = "PATH")]
+    pub(crate) unix_socket: Option<PathBuf>,
     /// Connections opened per second [default: as fast as 1,000 pending allow]
     #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "PER_SECOND")]
     #[arg(value_parser = units::count_32)]

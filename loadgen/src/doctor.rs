@@ -82,6 +82,16 @@ impl Facts {
                  for one address; cure: {PORTS_CURE}"
             ));
         }
+        self.fit_descriptors(connections, threads, engine)
+    }
+
+    /// As [`Facts::fit`] where no ports are needed: over a Unix socket.
+    pub(crate) fn fit_descriptors(
+        &self,
+        connections: u64,
+        threads: u64,
+        engine: EngineChoice,
+    ) -> Result<(), String> {
         let descriptors = self.descriptor_connections(threads, engine);
         if connections > descriptors {
             let wanted = connections.div_ceil(threads.max(1)) + DESCRIPTORS_RESERVED;
@@ -222,6 +232,7 @@ mod tests {
     fn ports_bind_one_address() {
         let facts = Facts { descriptors_max: 1_000_000, ..facts() };
         assert_eq!(facts.fit(28_232, 1, EngineChoice::Auto), Ok(()));
+        assert_eq!(facts.fit_descriptors(28_233, 1, EngineChoice::Auto), Ok(()));
         let line = facts.fit(28_233, 1, EngineChoice::Auto).unwrap_err();
         assert!(line.contains("28232") && line.contains("ip_local_port_range"), "{line}");
     }

@@ -4,8 +4,9 @@
 //! [`Scenario::check`] refuses what cannot be measured before anything is opened.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use ringwire_ring::Address;
 
 use crate::outcome::Failure;
 use crate::secure::Secure;
@@ -148,7 +149,7 @@ pub struct Compression {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Where to connect.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The `Host` header.
     pub host: String,
     /// Path and query. In [`Mode::Fanout`] the channel: subscribed to, and published to without

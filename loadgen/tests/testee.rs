@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits { message_bytes_max: 8 << 20, empty_fragments_max:
 
 /// Of each message of the flood, and how many: more than any kernel's socket buffers hold.
 const FLOOD_BYTES: usize = 1 << 20;
-const FLOOD_MESSAGES: u64 = 150;
+const FLOOD_MESSAGES: u64 = 96;
 
 /// What the client may have in memory: the program, its receive buffers, and a few messages.
 const RSS_BYTES_MAX: u64 = 48 << 20;

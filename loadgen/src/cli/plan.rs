@@ -7,6 +7,7 @@ use loadgen::outcome::Failure;
 use loadgen::scenario::{Compression, Mode, Rate, Scenario, Target, Transport};
 use loadgen::secure::{Secure, Trust};
 use loadgen::testee;
+use ringwire_ring::Address;
 use std::time::Duration;
 
 use super::units::{self, Fraction};
@@ -53,7 +54,7 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
         poll_interval,
         server_pid: flags.server_pid,
         secure: secure(&flags.url, &flags.tls)?,
-        ..base(&flags.load, flags.url.target()?)?
+        ..base(&flags.load, flags.url.target(flags.load.unix_socket.as_deref())?)?
     };
     // The engine takes no connections in fanout as publishing to nobody: `compare` asks for it.
     if scenario.connections == 0 {
@@ -75,7 +76,7 @@ pub(crate) fn testee(flags: &TesteeFlags) -> Result<testee::Plan, Failure> {
         return Err(Failure::configuration("--agent must not be empty"));
     }
     Ok(testee::Plan {
-        target: flags.url.target()?,
+        target: flags.url.target(flags.unix_socket.as_deref())?,
         secure: secure(&flags.url, &flags.tls)?,
         agent: flags.agent.clone(),
         cases: flags.cases.clone(),
@@ -152,7 +153,11 @@ pub(crate) fn fit(scenario: &Scenario, facts: &Facts) -> Result<(), Failure> {
     let publishers = if scenario.mode == Mode::Fanout { scenario.publishers } else { 0 };
     let connections = u64::from(scenario.connections) + u64::from(publishers);
     let threads = u64::try_from(scenario.threads).unwrap_or(u64::MAX);
-    facts.fit(connections, threads, scenario.engine).map_err(Failure::configuration)
+    let fit = match scenario.target.address {
+        Address::Tcp(_) => facts.fit(connections, threads, scenario.engine),
+        Address::Unix(_) => facts.fit_descriptors(connections, threads, scenario.engine),
+    };
+    fit.map_err(Failure::configuration)
 }
 
 /// The transport that scheme and flag agree on.
@@ -200,7 +205,7 @@ pub(crate) mod tests {
     /// A scenario for tests of whatever takes one.
     pub(crate) fn scenario() -> Scenario {
         let target = Target {
-            address: ([127, 0, 0, 1], 1).into(),
+            address: Address::Tcp(([127, 0, 0, 1], 1).into()),
             host: "h:1".to_owned(),
             path: "/channels/x".to_owned(),
         };
@@ -258,6 +263,10 @@ pub(crate) mod tests {
         assert_eq!(scenario.subprotocols, ["x", "y"]);
         assert_eq!(scenario.engine, loadgen::scenario::EngineChoice::Epoll);
         assert_eq!(scenario.target.path, "/channels/a");
+        // The name is not looked up: nobody is asked where that is.
+        let scenario = planned("ws://no.such.name.example/e --unix-socket /run/x").unwrap();
+        assert_eq!(scenario.target.address, Address::Unix("/run/x".into()));
+        assert_eq!(scenario.target.host, "no.such.name.example");
     }
 
     #[test]

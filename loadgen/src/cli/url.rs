@@ -4,7 +4,9 @@
 
 use loadgen::outcome::Failure;
 use loadgen::scenario::Target;
-use std::net::ToSocketAddrs;
+use ringwire_ring::Address;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 
 /// The scheme of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,16 +110,23 @@ impl Scheme {
 }
 
 impl Url {
-    /// Looks the host up; its first address is taken.
-    pub(crate) fn target(&self) -> Result<Target, Failure> {
+    /// Looks the host up, of which the first address is taken; or it is `socket`.
+    pub(crate) fn target(&self, socket: Option<&Path>) -> Result<Target, Failure> {
+        let address = match socket {
+            Some(path) => Address::Unix(path.to_owned()),
+            None => Address::Tcp(self.look_up()?),
+        };
+        Ok(Target { address, host: self.authority.clone(), path: self.path.clone() })
+    }
+
+    fn look_up(&self) -> Result<SocketAddr, Failure> {
         let addresses = (self.host.as_str(), self.port).to_socket_addrs();
         let unknown = |why: String| {
             let host = &self.host;
             Failure::unreachable(format!("{host}: no address found ({why}); check the name"))
         };
         let mut addresses = addresses.map_err(|error| unknown(error.to_string()))?;
-        let address = addresses.next().ok_or_else(|| unknown("empty answer".to_owned()))?;
-        Ok(Target { address, host: self.authority.clone(), path: self.path.clone() })
+        addresses.next().ok_or_else(|| unknown("empty answer".to_owned()))
     }
 }
 
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn addresses_need_no_lookup() {
-        let target = parse("ws://127.0.0.1:8080/echo").unwrap().target().unwrap();
+        let target = parse("ws://127.0.0.1:8080/echo").unwrap().target(None).unwrap();
         assert_eq!(target.address.to_string(), "127.0.0.1:8080");
         assert_eq!(target.host, "127.0.0.1:8080");
         assert_eq!(target.path, "/echo");

@@ -12,6 +12,7 @@ pub(crate) use self::rows::row_name;
 
 use loadgen::outcome::{Ended, Failure, Outcome};
 use loadgen::scenario::{Mode, Scenario, Target, Transport};
+use ringwire_ring::Address;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -89,11 +90,11 @@ fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
                 let line = "compare takes the server as http://HOST:PORT or https://";
                 return Err(Failure::configuration(line));
             }
-            url.target()?
+            url.target(flags.load.unix_socket.as_deref())?
         }
         // Filled in by each block's own server.
         None => Target {
-            address: ([127, 0, 0, 1], 0).into(),
+            address: Address::Tcp(([127, 0, 0, 1], 0).into()),
             host: String::new(),
             path: "/".to_owned(),
         },
@@ -143,7 +144,7 @@ fn scenario(
     }
     let Some(command) = &flags.server_command else { return Ok((scenario, None)) };
     let server = ServerProcess::start(command, comparison.plan.history)?;
-    scenario.target.address = server.address();
+    scenario.target.address = server.address().into();
     scenario.target.host = server.address().to_string();
     scenario.server_pid = Some(server.pid());
     Ok((scenario, Some(server)))

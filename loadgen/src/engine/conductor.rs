@@ -186,7 +186,7 @@ impl Conductor {
 
     /// Why there is nobody to measure with, and the cure.
     fn nobody(&self) -> Failure {
-        let address = self.plan.scenario.target.address;
+        let address = &self.plan.scenario.target.address;
         let Some(refusal) = self.control.first_refusal() else {
             return Failure::unreachable(format!("no connection to {address} stayed open"));
         };

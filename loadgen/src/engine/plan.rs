@@ -188,6 +188,8 @@ fn request(
 mod tests {
     use std::time::Duration;
 
+    use ringwire_ring::Address;
+
     use super::Plan;
     use crate::engine::payload::Stamp;
     use crate::scenario::{EngineChoice, Mode, Scenario, Target, Transport};
@@ -195,7 +197,7 @@ mod tests {
     fn scenario(transport: Transport, path: &str, channels: u32) -> Scenario {
         Scenario {
             target: Target {
-                address: "127.0.0.1:80".parse().unwrap(),
+                address: Address::Tcp("127.0.0.1:80".parse().unwrap()),
                 host: "h".into(),
                 path: path.into(),
             },

@@ -8,3 +8,4 @@ mod rfc6455;
 mod server;
 mod sim;
 mod tls;
+mod unix;

@@ -148,10 +148,8 @@ impl<D: Driver> Client<D> {
         let key = client_key(nonce);
         let mut request = Vec::new();
         let dialogue = Dialogue::open(&target.host, &path, key, terms, &mut request);
-        let slot = self
-            .driver
-            .connect(&target.address.into(), None)
-            .map_err(|e| self.unreachable(errand, e))?;
+        let slot =
+            self.driver.connect(&target.address, None).map_err(|e| self.unreachable(errand, e))?;
         let mut outbox = Outbox::new();
         let tls = match &self.plan.secure {
             None => {
@@ -400,7 +398,7 @@ impl<D: Driver> Client<D> {
 
     fn unreachable(&self, errand: Errand, errno: Errno) -> Failure {
         let (name, code) = (errand.name(), ErrorCode::of(errno));
-        let address = self.plan.target.address;
+        let address = &self.plan.target.address;
         Failure::unreachable(format!("{name} at {address} failed ({code}): {}", code.cure()))
     }
 }

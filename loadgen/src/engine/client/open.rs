@@ -174,8 +174,7 @@ impl<D: Driver> Client<D> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
     //# it MUST open a connection, send an opening handshake, and read
     fn connect_socket(&mut self, member: usize) -> bool {
-        let address = self.plan.scenario.target.address.into();
-        match self.driver.connect(&address, None) {
+        match self.driver.connect(&self.plan.scenario.target.address, None) {
             Ok(slot) => {
                 if self.owners.len() <= slot.index() {
                     self.owners.resize(slot.index() + 1, NOBODY);

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ringwire_ring::Address;
+
 use super::server::{Mischief, Server};
 use crate::engine::run;
 use crate::outcome::{Ended, Outcome, Progress, Tick};
@@ -19,7 +21,7 @@ pub(super) fn scenario(
     let path = if mode == Mode::Echo { "/echo" } else { "/channels/news" };
     Scenario {
         target: Target {
-            address: server.address,
+            address: server.address.into(),
             host: server.address.to_string(),
             path: path.into(),
         },
@@ -234,7 +236,7 @@ fn a_port_nobody_listens_on_is_failure_107_with_the_cure() {
     for engine in ENGINES {
         let mut scenario = scenario(&server, engine, Mode::Echo, Transport::Ws);
         // Below the ports that anything here is given.
-        scenario.target.address = "127.0.0.1:1".parse().unwrap();
+        scenario.target.address = Address::Tcp("127.0.0.1:1".parse().unwrap());
         let failure = run(&scenario, &(), &AtomicBool::new(false)).unwrap_err();
         assert_eq!(failure.code, 107);
         assert!(failure.line.contains("tcp.refused"), "{}", failure.line);
@@ -288,7 +290,9 @@ fn idle_connections_answer_pings_and_stay() {
         let server = Server::start(Mischief::None);
         let outcome = measure(&scenario(&server, EngineChoice::Uring, Mode::Idle, transport));
         assert_eq!((outcome.connections_open, outcome.connections_lost), (5, 0), "{transport}");
-        assert!(outcome.errors.is_empty(), "{transport}: {:?}", outcome.errors);
+        // As in `assert_whole`: a busy machine may answer late.
+        let is_well = outcome.errors.keys().all(|code| code == "poll.overlap");
+        assert!(is_well, "{transport}: {:?}", outcome.errors);
         assert_eq!((outcome.messages_sent, outcome.messages_received), (0, 0));
     }
 }

@@ -13,7 +13,7 @@ use ringwire_protocol::ws::{
     encode_switching,
 };
 use ringwire_ring::sim::{DriverOptions, Faults, Sim, SimDriver, SimOptions, each_seed};
-use ringwire_ring::{Accepting, Completion, Doorbell, Driver, Slot};
+use ringwire_ring::{Accepting, Address, Completion, Doorbell, Driver, Slot};
 
 use crate::engine::client::Client;
 use crate::engine::conductor::{Conductor, Next};
@@ -138,7 +138,11 @@ impl Peer {
 
 pub(super) fn scenario() -> Scenario {
     Scenario {
-        target: Target { address: SERVER.parse().unwrap(), host: "h".into(), path: "/echo".into() },
+        target: Target {
+            address: Address::Tcp(SERVER.parse().unwrap()),
+            host: "h".into(),
+            path: "/echo".into(),
+        },
         transport: Transport::Ws,
         mode: Mode::Echo,
         connections: 7,

@@ -26,7 +26,7 @@ fn secure(front: &Front, resumption: bool) -> Option<Secure> {
 
 /// `plain` by way of `address`.
 fn over(address: SocketAddr, plain: Scenario, secure: Option<Secure>) -> Scenario {
-    let target = Target { address, host: address.to_string(), ..plain.target };
+    let target = Target { address: address.into(), host: address.to_string(), ..plain.target };
     Scenario { target, secure, ..plain }
 }
 

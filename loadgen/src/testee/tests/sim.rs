@@ -12,7 +12,7 @@ use ringwire_protocol::ws::{
     encode_switching,
 };
 use ringwire_ring::sim::{DriverOptions, Faults, Sim, SimDriver, SimOptions, each_seed};
-use ringwire_ring::{Accepting, Completion, Driver, Slot};
+use ringwire_ring::{Accepting, Address, Completion, Driver, Slot};
 
 use crate::outcome::Failure;
 use crate::scenario::{EngineChoice, Target};
@@ -186,7 +186,7 @@ fn say_close(out: &mut Vec<u8>, code: u16) {
 fn plan(cases: &[(u32, u32)]) -> Plan {
     Plan {
         target: Target {
-            address: SERVER.parse().expect("an address"),
+            address: Address::Tcp(SERVER.parse().expect("an address")),
             host: "h".to_owned(),
             path: "/".to_owned(),
         },
