@@ -89,7 +89,8 @@ mark_made() {
 }
 
 prepare_python() {
-  is_made "$cache/python" "$here/requirements.txt" && return 0
+  local made_of=("$here/requirements.txt" "$here/correct_kosoku.py")
+  is_made "$cache/python" "${made_of[@]}" && return 0
   if ! python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' \
     2>/dev/null; then
     install_system python3 python3-venv
@@ -98,7 +99,8 @@ prepare_python() {
   python3 -m venv "$cache/python"
   timeout 600 "$cache/python/bin/pip" install --quiet --disable-pip-version-check \
     --requirement "$here/requirements.txt"
-  mark_made "$cache/python" "$here/requirements.txt"
+  "$cache/python/bin/python" -B "$here/correct_kosoku.py"
+  mark_made "$cache/python" "${made_of[@]}"
 }
 
 prepare_node() {
