@@ -78,13 +78,13 @@ function inPage(name, title) {
 
 await visit(at.page);
 inPage("websocket", "WebSocket with compression and a subprotocol");
-inPage("wss", "the same over TLS");
+inPage("wss", "the same WebSocket over TLS");
 inPage("channel", "two subscribers over WebSocket");
 inPage("events", "EventSource receives texts and bytes");
 inPage("reconnect", "EventSource is cut and comes back");
 inPage("reset", "EventSource is told that its position is gone");
 inPage("poll", "long polling by fetch, publishing by POST");
-inPage("https", "the same over TLS");
+inPage("https", "long polling and publishing over TLS");
 test("the browser's own count of frames", async () => {
   expect("at least 80", frames >= 80, true);
   await page.screenshot({ path: at.screenshot, fullPage: true });

@@ -43,6 +43,7 @@ class Stage:
         self.directory = Path(tools.scratch) / name
         self.directory.mkdir(parents=True)
         self.running = []
+        self.servers = []
 
     def __enter__(self):
         return self
@@ -76,7 +77,17 @@ class Stage:
         command = [self.tools.release / "ringwire", "--engine", engine, *flags]
         if not any(str(flag).startswith("--listen") for flag in flags):
             command += ["--listen", "127.0.0.1:0"]
-        return self.start_listening("ringwire", command, listeners)
+        process, addresses = self.start_listening("ringwire", command, listeners)
+        self.servers.append(process)
+        return process, addresses
+
+    def check_servers(self):
+        """A server that has been asked anything at all is still there, and ends as it should."""
+        for server in self.servers:
+            if server.poll() is None:
+                stop(server)
+            if server.returncode != 0:
+                raise Broken(f"ringwire ended with {server.returncode}: {tail(server)}")
 
     def run(self, name, command, **options):
         """Runs a program to its end; returns its exit code and what it printed."""

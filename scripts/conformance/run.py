@@ -1,4 +1,4 @@
-"""Runs the suites one after another and prints the table. Started by `scripts/conformance.sh`,
+"""Runs the suites, two at a time, and prints the table. Started by `scripts/conformance.sh`,
 which has fetched and built what is needed.
 
 Not here: what a suite asks (`suite_*.py`), nor what passes (`judge.py`). Ends with 0 only if every
@@ -7,9 +7,11 @@ row is green.
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +20,17 @@ from datetime import date
 from importlib import metadata
 from pathlib import Path
 
+import trustme
+
 import suite_browser
 import suite_peers
 import suite_proxies
 import suite_websocket
 from judge import HEADING
 from processes import Broken, Deadline, Stage
+
+# Suites that run side by side: what the smallest machine has processors.
+AT_ONCE = 2
 
 
 class Tools:
@@ -46,21 +53,15 @@ class Tools:
 
     @property
     def authority(self):
-        self.make_certificates()
         return self.scratch / "authority.pem"
 
     @property
     def certificate(self):
         """Certificate chain and key of this machine's names, in one file."""
-        self.make_certificates()
         return self.scratch / "certificate.pem"
 
     def make_certificates(self):
         """An authority of this run, and what it says of the loopback address."""
-        if (self.scratch / "certificate.pem").exists():
-            return
-        import trustme
-
         authority = trustme.CA()
         names = authority.issue_cert("127.0.0.1", "localhost")
         chain = names.cert_chain_pems
@@ -71,7 +72,6 @@ class Tools:
         authority.cert_pem.write_to_path(str(self.scratch / "authority.pem"))
 
     def tls_flags(self):
-        self.make_certificates()
         return ["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0",
                 "--tls-cert", self.scratch / "chain.pem",
                 "--tls-key", self.scratch / "key.pem"]
@@ -95,43 +95,82 @@ def versions(tools):
     return found
 
 
-def is_offered(tools, row):
-    """Whether this build has what a suite is about; says so if it has not."""
-    asked = []
-    is_peer = not row.suite.startswith(("kosoku", "smuggling"))
-    if row.role == "client":
-        if "wss" in row.suite or is_peer:
-            asked.append(("loadgen", ["testee", "--help"], "--cacert"))
-        if re.search("12-13", row.suite) or is_peer:
-            asked.append(("loadgen", ["testee", "--help"], "--compression"))
-    else:
-        if "wss" in row.suite or is_peer:
-            asked.append(("ringwire", ["--help"], "--tls-listen"))
-        if re.search("12-13|deflate", row.suite) or is_peer:
-            asked.append(("ringwire", ["--help"], "--compression"))
-    for program, words, flag in asked:
-        said = subprocess.run([tools.release / program, *words], capture_output=True, text=True)
-        if flag not in said.stdout:
-            print(f"left out: {row.suite}, {row.engine}: {program} has no {flag}", flush=True)
-            return False
-    return True
-
-
 def run_suite(tools, number, row, seconds, fill):
-    """One row, whatever happens in it."""
+    """Fills one row, whatever happens in it."""
     began = time.monotonic()
     try:
         with Stage(tools, f"{number:02}") as stage, Deadline(seconds):
             fill(stage, row)
+            stage.check_servers()
     except (Broken, OSError) as error:
         row.faults.append(str(error))
         row.failed = row.cases - row.ok - row.informational - row.non_strict - row.unimplemented
     row.seconds = round(time.monotonic() - began, 1)
+    if not row.is_green:
+        kept = tools.cache / "failed" / f"{number:02}"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(stage.directory, kept, ignore=shutil.ignore_patterns("*socket", "profile"))
+        row.faults.append(f"its files: {kept}")
+
+
+def show(row):
     print(row.as_line(), flush=True)
     for fault in row.faults[:40]:
         print(f"  {fault}", flush=True)
     if len(row.faults) > 40:
         print(f"  and {len(row.faults) - 40} more", flush=True)
+
+
+def exit_on_signals():
+    """A signal becomes an exception, so that what a suite has started is stopped."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+def work(tools, planned, numbers, done):
+    """One of the processes that run suites: takes the next until there is none."""
+    exit_on_signals()
+    while (number := numbers.get()) is not None:
+        row, seconds, fill = planned[number]
+        run_suite(tools, number, row, seconds, fill)
+        done.put((number, row))
+
+
+def run_all(tools, planned):
+    """Runs the suites, two at a time, and shows each as it is done; the rows in order."""
+    fork = multiprocessing.get_context("fork")
+    numbers, done = fork.SimpleQueue(), fork.SimpleQueue()
+    workers = [
+        fork.Process(target=work, args=(tools, planned, numbers, done)) for _ in range(AT_ONCE)
+    ]
+    for number in [*range(len(planned)), *[None] * AT_ONCE]:
+        numbers.put(number)
+    rows = {}
+    try:
+        for worker in workers:
+            worker.start()
+        while len(rows) < len(planned):
+            # A worker that is killed tells nobody.
+            while done.empty() and any(worker.is_alive() for worker in workers):
+                time.sleep(0.05)
+            if done.empty():
+                break
+            number, rows[number] = done.get()
+            show(rows[number])
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
+        for worker in workers:
+            if worker.pid is not None:
+                worker.join()
+    for number, (row, _, _) in enumerate(planned):
+        if number not in rows:
+            row.faults.append("its process ended without a word")
+            row.failed = row.cases
+            rows[number] = row
+            show(row)
+    return [rows[number] for number in range(len(planned))]
 
 
 def read_flags():
@@ -148,9 +187,7 @@ def read_flags():
 def main():
     flags = read_flags()
     tools = Tools(flags)
-    # A signal becomes an exception, so that what a suite has started is stopped.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    exit_on_signals()
     planned = []
     for engine in (flags.engine,) if flags.engine else ("uring", "epoll"):
         planned += suite_websocket.suites(engine, flags.full)
@@ -159,15 +196,13 @@ def main():
         planned += suite_proxies.suites(engine, flags.full)
     wanted = tuple(flags.only) or ("",)
     planned = [plan for plan in planned if plan[0].suite.startswith(wanted)]
-    planned = [plan for plan in planned if is_offered(tools, plan[0])]
     if flags.list or not planned:
         print("\n".join(dict.fromkeys(plan[0].suite for plan in planned)))
         return 0 if planned else 2
     began = time.monotonic()
     print(HEADING, flush=True)
-    for number, (row, seconds, fill) in enumerate(planned):
-        run_suite(tools, number, row, seconds, fill)
-    rows = [row for row, _, _ in planned]
+    tools.make_certificates()
+    rows = run_all(tools, planned)
     red = [row for row in rows if not row.is_green]
     result = {
         "schema": "ringwire.conformance/1",

@@ -1,6 +1,6 @@
 // npm `ws` as the server of the load generator: an echo.
 //
-//     server_ws.mjs MODULES {"compression": true, "certificate": FILE}
+//     server_ws.mjs MODULES {"compression": true, "subprotocol": NAME, "certificate": FILE}
 //
 // Prints `listening on ADDRESS` and runs until it is ended.
 
@@ -13,7 +13,10 @@ const { WebSocketServer } = load("ws");
 const pem = flags.certificate && readFileSync(flags.certificate);
 const server = pem ? createSecureServer({ cert: pem, key: pem }) : createServer();
 const perMessageDeflate = flags.compression ? { threshold: 0 } : false;
-const sockets = new WebSocketServer({ server, perMessageDeflate, maxPayload: 0 });
+const handleProtocols = (offered) => offered.has(flags.subprotocol) && flags.subprotocol;
+const sockets = new WebSocketServer({
+  server, perMessageDeflate, maxPayload: 0, ...(flags.subprotocol && { handleProtocols }),
+});
 
 sockets.on("connection", (socket) => {
   socket.on("error", () => {});

@@ -59,6 +59,8 @@ def foreign_server(engine, start):
             ("compressed, small", {"compression": True}, ["-c", 8]),
             ("compressed, 100 KiB", {"compression": True}, ["-c", 2, "--size", "100k"]),
             ("compression offered, not taken", {}, ["-c", 2, "--compression", "on"]),
+            ("a subprotocol", {"subprotocol": "second"},
+             ["-c", 2, "--subprotocol", "first", "--subprotocol", "second"]),
             ("wss", {"tls": True}, ["-c", 4]),
             ("wss, compressed, 100 KiB", {"tls": True, "compression": True},
              ["-c", 2, "--size", "100k"]),
@@ -79,7 +81,8 @@ def measure(stage, engine, start, options, flags):
     """What is wrong with one run of the load generator; None if nothing is."""
     certificate = stage.tools.certificate if options.get("tls") else None
     compression = options.get("compression", False)
-    server, [address] = stage.start_listening("server", start(stage, compression, certificate))
+    command = start(stage, compression, options.get("subprotocol"), certificate)
+    server, [address] = stage.start_listening("server", command)
     url = f"ws{'s' if certificate else ''}://{address}/echo"
     out = stage.directory / f"{len(stage.running)}.json"
     command = [stage.tools.release / "loadgen", "run", url, "--mode", "echo", "-d", "500ms",
@@ -102,16 +105,20 @@ def measure(stage, engine, start, options, flags):
     return None
 
 
-def start_websockets(stage, compression, certificate):
+def start_websockets(stage, compression, subprotocol, certificate):
     command = [stage.tools.python("python"), "-B", stage.tools.here / "server_websockets.py"]
     command += ["--compression"] if compression else []
+    command += ["--subprotocol", subprotocol] if subprotocol else []
     return command + (["--certificate", certificate] if certificate else [])
 
 
-def start_ws(stage, compression, certificate):
-    path = str(certificate) if certificate else None
-    options = json.dumps({"compression": compression, "certificate": path})
-    return node(stage, "server_ws.mjs", options)
+def start_ws(stage, compression, subprotocol, certificate):
+    options = {"compression": compression}
+    if subprotocol:
+        options["subprotocol"] = subprotocol
+    if certificate:
+        options["certificate"] = str(certificate)
+    return node(stage, "server_ws.mjs", json.dumps(options))
 
 
 def node(stage, program, *arguments):

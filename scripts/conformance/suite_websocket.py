@@ -101,7 +101,7 @@ def client(engine, cases, tls=False):
 def suites(engine, full):
     """Rows with what fills them and how long they may take."""
     compression = compression_cases(full)
-    slow = 1500 if full else 240
+    slow = 1800 if full else 300
     protocol = protocol_cases()
     dedicated = ("--compression", "dedicated")
     shared = ("--compression", "shared")
