@@ -84,6 +84,9 @@ impl Secure {
 
     /// The start of a connection, and its first words.
     pub(crate) fn begin(&self, out: &mut Vec<u8>) -> Result<Tls, TlsFailure> {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+        //# Clients MUST use the Server Name Indication extension in the TLS handshake
+        //# [RFC6066].
         let mut tls = Tls::client(&self.config, self.name.clone())?;
         tls.open(&mut [], &mut Vec::new(), out)?;
         Ok(tls)
@@ -163,5 +166,26 @@ impl ServerCertVerifier for Credulous {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //= type=test
+    //# Clients MUST use the Server Name Indication extension in the TLS handshake [RFC6066].
+    #[test]
+    fn the_first_words_name_the_server() {
+        let first_words = |host: &str| {
+            let mut words = Vec::new();
+            Secure::new(host, &Trust::Anyone, false).unwrap().begin(&mut words).unwrap();
+            words
+        };
+        let holds = |words: &[u8], name: &[u8]| words.windows(name.len()).any(|w| w == name);
+        assert!(holds(&first_words("chat.example"), b"chat.example"));
+        // An address is no name (RFC 6066 section 3).
+        assert!(!holds(&first_words("127.0.0.1"), b"127.0.0.1"));
     }
 }

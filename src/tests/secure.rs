@@ -33,6 +33,10 @@ fn handshakes(world: &World, resumed: bool) -> u64 {
     world.metrics.iter().map(|metrics| metrics.handshakes(resumed)).sum()
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-10.6
+//= type=test
+//# WebSocket implementations MUST support TLS and SHOULD employ it when communicating with
+//# their peers.
 #[test]
 fn every_message_comes_back_under_every_lossless_fault() {
     each_seed(6, |seed| {
@@ -227,6 +231,12 @@ fn the_clock_of_the_request_begins_after_the_handshake() {
     assert_eq!(world.drops(DropReason::HeaderTimeout), 1);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//= type=test
+//# If this fails (e.g., the client indicated a host name in the extended client hello
+//# "server_name" extension that the server does not host), then close the connection;
+//# otherwise, all further communication for the connection (including the server's handshake)
+//# MUST run through the encrypted tunnel [RFC5246].
 #[test]
 fn what_is_not_tls_gets_an_alert_and_the_end() {
     let (world, _terms) = secure(Plan::new(8));

@@ -66,6 +66,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         match tls {
             Some(Ok(tls)) if !is_going => {
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+                //# all further communication for the connection (including the server's
+                //# handshake) MUST run through the encrypted tunnel [RFC5246].
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-10.6
+                //# WebSocket implementations MUST support TLS and SHOULD employ it when
+                //# communicating with their peers.
                 connection.lane.tls = Some(Box::new(tls));
                 self.set_deadline(slot, self.limits.tls_handshake_timeout_ns);
             }

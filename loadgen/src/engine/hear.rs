@@ -166,6 +166,9 @@ impl<'a> Ear<'a> {
                 Some(agreed) => {
                     self.ledger.compressed.agreed(agreed);
                     let codec = Box::new(Codec::new(agreed));
+                    //= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+                    //# MUST NOT use them unless the server indicates that it wishes to use the
+                    //# extension.
                     Speech::Ws(Inbound::with_deflate(Role::Client), Some(codec))
                 }
             });

@@ -402,6 +402,9 @@ fn refuses(deflate: bool, inside: bool, first: u8) -> bool {
 //= type=test
 //# An endpoint MUST NOT set the "Per-Message Compressed" bit of control
 //# frames and non-first fragments of a data message.
+//= https://www.rfc-editor.org/rfc/rfc7692#section-6.1
+//= type=test
+//# An endpoint receiving such a frame MUST _Fail the WebSocket Connection_.
 #[test]
 fn reserved_bits_mean_something_on_first_frames_of_messages_only() {
     assert_eq!(Violation::ReservedBits.close_code(), 1002);

@@ -81,6 +81,12 @@ fn windows_of_8_bits_are_declined_for_the_server_and_9_for_the_client() {
 //= type=test
 //# A server MUST decline an extension negotiation offer for this
 //# extension if any of the following conditions are met:
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//= type=test
+//# Extensions not listed by the client MUST NOT be listed.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9
+//= type=test
+//# A server MUST NOT respond with any extension not requested by the client.
 #[test]
 fn bad_offers_are_declined_and_the_next_is_tried() {
     let bad = [
@@ -163,6 +169,12 @@ fn check(value: Option<&str>, offer: Option<&DeflateOffer>) -> Result<Option<Def
         .map_err(|bad| bad.to_string())
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+//= type=test
+//# Any extension-token used MUST be a registered token (see Section 11.4).
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+//= type=test
+//# The parameters supplied with any given extension MUST be defined for that extension.
 #[test]
 fn a_client_offers_what_it_says() {
     let offer = DeflateOffer::default();
@@ -188,6 +200,11 @@ fn a_client_offers_what_it_says() {
 //# accepted an extension negotiation offer for this extension with an
 //# extension negotiation response meeting any of the following
 //# conditions:
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+//= type=test
+//# If a value is received by either the client or the server during negotiation that does not
+//# conform to the ABNF below, the recipient of such malformed data MUST immediately _Fail the
+//# WebSocket Connection_.
 #[test]
 fn an_answer_beyond_the_offer_fails_the_connection() {
     let usual = DeflateOffer::default();
@@ -245,6 +262,11 @@ fn an_answer_within_the_offer_is_agreed() {
     assert_eq!(check(Some("permessage-deflate"), Some(&promised)), Ok(Some(kept)));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9
+//= type=test
+//# If extension parameters are included in negotiations between the client and the server,
+//# those parameters MUST be chosen in accordance with the specification of the extension to
+//# which the parameters apply.
 #[test]
 fn both_roles_come_to_the_same() {
     let mut random = Random::seeded();

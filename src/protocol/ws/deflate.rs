@@ -59,6 +59,9 @@ impl Deflator {
             Effort::Quick => 1,
             Effort::Thorough => 6,
         });
+        //= https://www.rfc-editor.org/rfc/rfc7692#section-7.2.1
+        //# An endpoint MUST NOT use an LZ77 sliding window longer than 32,768 bytes to compress
+        //# messages to send.
         let stream = Compress::new_with_window_bits(level, false, direction.window_bits);
         Self { stream, direction, is_used: false }
     }
@@ -149,6 +152,16 @@ impl Inflator {
         out.clear();
         let bytes_max = limits.message_bytes_max;
         out.reserve(payload.len().saturating_mul(4).clamp(64, bytes_max.saturating_add(1).max(64)));
+        //= https://www.rfc-editor.org/rfc/rfc7692#section-7.2.2
+        //# Otherwise, the client MUST decompress each new message using the LZ77 sliding window
+        //# used to process the last compressed message.
+        //= https://www.rfc-editor.org/rfc/rfc7692#section-7.2.2
+        //# Otherwise, the server MUST decompress each new message using the LZ77 sliding window
+        //# used to process the last compressed message.
+        //= https://www.rfc-editor.org/rfc/rfc7692#section-7.2.2
+        //# the server MUST decompress each new message using the LZ77 sliding window used to
+        //# process the last compressed message if the "agreed parameters" don't contain the
+        //# "client_no_context_takeover" extension parameter.
         if !self.direction.context_takeover {
             self.restart();
         }

@@ -109,6 +109,11 @@ fn parameter(piece: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 fn window_bits(value: &[u8]) -> Option<u8> {
     let mut digits = [0; 2];
     let mut len = 0;
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.3
+    //# When using the quoted-string syntax variant, the value after quoted-string unescaping
+    //# MUST conform to the 'token' ABNF.
+    //= https://www.rfc-editor.org/rfc/rfc7692#section-7.1.2.2
+    //# If a value is specified for this parameter, the value MUST conform to the ABNF below.
     let is_quoted = value.first() == Some(&b'"');
     let inner = if is_quoted { value[1..].strip_suffix(b"\"")? } else { value };
     let mut escaped = false;
@@ -149,6 +154,13 @@ mod tests {
     //# This parameter has a decimal integer value without leading zeroes
     //# between 8 to 15, inclusive, indicating the base-2 logarithm of the
     //# LZ77 sliding window size, and MUST conform to the ABNF below.
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.3
+    //= type=test
+    //# When using the quoted-string syntax variant, the value after quoted-string unescaping
+    //# MUST conform to the 'token' ABNF.
+    //= https://www.rfc-editor.org/rfc/rfc7692#section-7.1.2.2
+    //= type=test
+    //# If a value is specified for this parameter, the value MUST conform to the ABNF below.
     #[test]
     fn window_bits_are_8_to_15() {
         for bits in 0..=300_u16 {

@@ -126,6 +126,8 @@ fn check_first(first: u8, deflate: bool, message_is_open: bool) -> Result<Opcode
     //# frames and non-first fragments of a data message.
     let may_be_compressed = deflate && matches!(first & 0x0F, 1 | 2);
     let meaningful = if may_be_compressed { COMPRESSED } else { 0 };
+    //= https://www.rfc-editor.org/rfc/rfc7692#section-6.1
+    //# An endpoint receiving such a frame MUST _Fail the WebSocket Connection_.
     if first & RESERVED_BITS & !meaningful != 0 {
         return Err(Violation::ReservedBits);
     }

@@ -105,9 +105,17 @@ pub fn negotiate_deflate<'b>(
         //# A server MUST decline an extension negotiation offer for this
         //# extension if any of the following conditions are met:
         .filter_map(parameters)
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+        //# Extensions not listed by the client MUST NOT be listed.
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-9
+        //# A server MUST NOT respond with any extension not requested by the client.
         .find_map(|offer| accept(&offer, terms))
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9
+//# If extension parameters are included in negotiations between the client and the server,
+//# those parameters MUST be chosen in accordance with the specification of the extension to
+//# which the parameters apply.
 fn accept(offer: &Parameters, terms: &DeflateTerms) -> Option<Negotiated> {
     let bits_max = terms.window_bits_max;
     let server_window_bits = offer.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX).min(bits_max);
@@ -204,10 +212,20 @@ pub(super) fn check_answer<'b>(
         BadResponse("the 101 goes beyond the offer of permessage-deflate");
     let Some(value) = values.next() else { return Ok(None) };
     let mut all = elements(value);
+    //= https://www.rfc-editor.org/rfc/rfc7692#section-5
+    //# A client that received a response accepting a PMCE extension negotiation offer together
+    //# with such an extension MUST _Fail the WebSocket Connection_.
     let (Some(element), None, None) = (all.next(), all.next(), values.next()) else {
         return Err(NOT_ASKED);
     };
+    //= https://www.rfc-editor.org/rfc/rfc7692#section-5
+    //# If a server gives an invalid response, such as accepting a PMCE that the client did not
+    //# offer, the client MUST _Fail the WebSocket Connection_.
     let Some(offer) = offer.filter(|_| is_deflate(element)) else { return Err(NOT_ASKED) };
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+    //# If a value is received by either the client or the server during negotiation that does
+    //# not conform to the ABNF below, the recipient of such malformed data MUST immediately
+    //# _Fail the WebSocket Connection_.
     let answer = parameters(element).ok_or(BAD)?;
     let server_bits = answer.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX);
     if server_bits > offer.server_window_bits
@@ -233,6 +251,10 @@ pub(super) fn check_answer<'b>(
 }
 
 fn encode(parameters: &Parameters) -> String {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+    //# Any extension-token used MUST be a registered token (see Section 11.4).
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+    //# The parameters supplied with any given extension MUST be defined for that extension.
     let mut out = PERMESSAGE_DEFLATE.to_owned();
     if parameters.server_no_context_takeover {
         out.push_str("; server_no_context_takeover");

@@ -18,6 +18,9 @@ impl<D: Driver> Client<D> {
     pub(super) fn begin_tls(&mut self, position: usize) {
         let Some(secure) = &self.plan.scenario.secure else { return };
         let mut words = Vec::new();
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+        //# If /secure/ is true, the client MUST perform a TLS handshake over the connection
+        //# after opening the connection and before sending the handshake data [RFC2818].
         match secure.begin(&mut words) {
             Ok(tls) => {
                 let since_ns = self.driver.clock_ns();
@@ -48,9 +51,15 @@ impl<D: Driver> Client<D> {
             self.wire = wire;
             let Opened { used: more, plain } = match opened {
                 Ok(opened) => opened,
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+                //# If this fails (e.g., the server's certificate could not be verified), then
+                //# the client MUST _Fail the WebSocket Connection_ and abort the connection.
                 Err(failure) => return self.fail_tls(position, &failure),
             };
             if is_new {
+                //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+                //# Otherwise, all further communication on this channel MUST run through the
+                //# encrypted tunnel [RFC5246].
                 self.begin_speech(position);
             }
             match plain {

@@ -54,6 +54,10 @@ fn small_messages_go_as_they_are() {
     assert_eq!((told.connections, told.messages_sent, told.messages_received), (5, 0, 0));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-9.1
+//= type=test
+//# Note that the client is only offering to use any advertised extensions and MUST NOT use them
+//# unless the server indicates that it wishes to use the extension.
 #[test]
 fn a_server_that_declines_is_spoken_to_plainly() {
     let server = Server::start(Mischief::None);

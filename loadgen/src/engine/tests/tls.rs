@@ -30,6 +30,14 @@ fn over(address: SocketAddr, plain: Scenario, secure: Option<Secure>) -> Scenari
     Scenario { target, secure, ..plain }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If /secure/ is true, the client MUST perform a TLS handshake over the connection after
+//# opening the connection and before sending the handshake data [RFC2818].
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# Otherwise, all further communication on this channel MUST run through the encrypted tunnel
+//# [RFC5246].
 #[test]
 fn every_transport_and_its_publishers_work_over_tls() {
     for (engine, resumption) in ENGINES.into_iter().zip([true, false]) {
@@ -95,6 +103,10 @@ fn refused(address: SocketAddr, server: &Server, trust: &Trust) -> Failure {
     run(&scenario, &(), &AtomicBool::new(false)).unwrap_err()
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//= type=test
+//# If this fails (e.g., the server's certificate could not be verified), then the client MUST
+//# _Fail the WebSocket Connection_ and abort the connection.
 #[test]
 fn a_server_that_cannot_be_trusted_is_refused_with_the_reason_and_the_cure() {
     let server = Server::start(Mischief::None);
