@@ -8,7 +8,7 @@ pub(crate) mod units;
 pub(crate) mod url;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loadgen::scenario::{EngineChoice, Mode, Transport};
+use loadgen::scenario::{EngineChoice, Mode, Payload, Transport};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -177,6 +177,9 @@ pub(crate) struct LoadFlags {
     #[arg(long, env = "LOADGEN_SIZE", default_value = "64", value_name = "BYTES")]
     #[arg(value_parser = units::size)]
     pub(crate) size: u64,
+    /// What fills it: random digits, or text that compresses as JSON does
+    #[arg(long, env = "LOADGEN_PAYLOAD", default_value = "random")]
+    pub(crate) payload: PayloadFlag,
     /// Publishers in fanout, on top of --connections
     #[arg(long, env = "LOADGEN_PUBLISHERS", default_value = "1", value_name = "N")]
     #[arg(value_parser = units::count_32)]
@@ -297,6 +300,22 @@ pub(crate) enum SwitchFlag {
 impl SwitchFlag {
     pub(crate) const fn is_on(self) -> bool {
         matches!(self, Self::On)
+    }
+}
+
+/// `--payload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PayloadFlag {
+    Random,
+    Text,
+}
+
+impl From<PayloadFlag> for Payload {
+    fn from(flag: PayloadFlag) -> Self {
+        match flag {
+            PayloadFlag::Random => Self::Random,
+            PayloadFlag::Text => Self::Text,
+        }
     }
 }
 

@@ -145,6 +145,16 @@ pub struct Compression {
     pub threshold_bytes: usize,
 }
 
+/// What fills a payload after its stamp: the same in all messages of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payload {
+    /// Random digits of base 64: hardly to be compressed.
+    #[default]
+    Random,
+    /// Names and figures, as compressible as JSON.
+    Text,
+}
+
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -185,6 +195,8 @@ pub struct Scenario {
     pub cpus: Vec<usize>,
     /// Bytes of one payload.
     pub size_bytes: usize,
+    /// What fills it after its stamp.
+    pub payload: Payload,
     /// Publishers in fan-out, on top of `connections`.
     pub publishers: u32,
     /// Channels that subscribers and publications are dealt over.

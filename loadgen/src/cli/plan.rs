@@ -105,6 +105,7 @@ pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure
             .map_err(|line| Failure::configuration(format!("--cpus: {line}")))?
             .unwrap_or_default(),
         size_bytes,
+        payload: load.payload.into(),
         publishers: load.publishers,
         channels: load.channels,
         poll_interval: Duration::from_secs(1),
@@ -201,6 +202,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser;
+    use loadgen::scenario::Payload;
 
     /// A scenario for tests of whatever takes one.
     pub(crate) fn scenario() -> Scenario {
@@ -247,9 +249,11 @@ pub(crate) mod tests {
         )
         .unwrap();
         assert_eq!(scenario.compression, None);
-        let line = "ws://127.0.0.1:1/ --compression on --compression-threshold 1k";
+        let line = "ws://127.0.0.1:1/ --compression on --compression-threshold 1k --payload text";
         let compression = Some(Compression { threshold_bytes: 1_024 });
         assert_eq!(planned(line).unwrap().compression, compression);
+        assert_eq!(planned(line).unwrap().payload, Payload::Text);
+        assert_eq!(scenario.payload, Payload::Random);
         assert_eq!((scenario.transport, scenario.mode), (Transport::Poll, Mode::Fanout));
         assert_eq!(scenario.connections, 1_000);
         assert_eq!(scenario.duration, Duration::from_secs(120));

@@ -9,7 +9,7 @@ use ringwire_protocol::ws::{
 };
 
 use crate::engine::payload::{Format, STAMP_BYTES, Stamp};
-use crate::scenario::{Mode, Scenario, Transport};
+use crate::scenario::{Mode, Payload, Scenario, Transport};
 
 /// How long a long poll asks the server to wait.
 const WAIT: &str = "&wait=25";
@@ -44,7 +44,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let format = Format::new(scenario.size_bytes, scenario.seed);
+        let format = match scenario.payload {
+            Payload::Random => Format::new(scenario.size_bytes, scenario.seed),
+            Payload::Text => Format::of_text(scenario.size_bytes, scenario.seed),
+        };
         let channel = |number| Channel::new(scenario, number, format.size_bytes());
         let count = if scenario.mode == Mode::Echo { 1 } else { scenario.channels };
         let channels = (0..count).map(channel).collect();
@@ -192,7 +195,7 @@ mod tests {
 
     use super::Plan;
     use crate::engine::payload::Stamp;
-    use crate::scenario::{EngineChoice, Mode, Scenario, Target, Transport};
+    use crate::scenario::{EngineChoice, Mode, Payload, Scenario, Target, Transport};
 
     fn scenario(transport: Transport, path: &str, channels: u32) -> Scenario {
         Scenario {
@@ -212,6 +215,7 @@ mod tests {
             threads: 1,
             cpus: vec![],
             size_bytes: 20,
+            payload: Payload::Random,
             publishers: 1,
             channels,
             poll_interval: Duration::from_secs(1),

@@ -8,7 +8,7 @@ use ringwire_ring::Address;
 use super::server::{Mischief, Server};
 use crate::engine::run;
 use crate::outcome::{Ended, Outcome, Progress, Tick};
-use crate::scenario::{EngineChoice, Mode, Rate, Scenario, Target, Transport};
+use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Transport};
 
 pub(super) const ENGINES: [EngineChoice; 2] = [EngineChoice::Uring, EngineChoice::Epoll];
 
@@ -36,6 +36,7 @@ pub(super) fn scenario(
         threads: 2,
         cpus: vec![],
         size_bytes: 64,
+        payload: Payload::Random,
         publishers: 3,
         channels: 1,
         poll_interval: Duration::from_millis(20),

@@ -21,7 +21,7 @@ use crate::engine::control::Control;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Plan;
 use crate::outcome::{Ended, Failure};
-use crate::scenario::{EngineChoice, Mode, Rate, Scenario, Target, Transport};
+use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Transport};
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 10 };
 const STEPS_MAX: u64 = 3_000_000;
@@ -154,6 +154,7 @@ pub(super) fn scenario() -> Scenario {
         threads: THREADS,
         cpus: vec![],
         size_bytes: 100,
+        payload: Payload::Random,
         publishers: 0,
         channels: 1,
         poll_interval: Duration::from_secs(1),
