@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringwire_protocol::ws::Opcode;
+use ringwire_protocol::ws::{Deflator, Direction, Effort, Opcode, encode_compressed_frame};
 use ringwire_ring::counting::{CountingAllocator, thread_allocations};
 use ringwire_ring::sim::{DriverOptions, RawPeer, Sim, SimDriver, SimListener, SimOptions};
 use ringwire_ring::{
@@ -18,6 +18,7 @@ use ringwire_ring::{
 use ringwire_transport::mesh;
 
 use super::echo::UPGRADE;
+use super::speaker;
 use super::wire::{frame, heard, upgrade};
 use super::world::is_whole;
 use crate::app::{Remote, Surface};
@@ -122,13 +123,18 @@ struct Counted {
 
 impl Counted {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(flags: &[&str]) -> Self {
         let sim = Sim::new(1, SimOptions::default());
         let address = SocketAddr::from(([10, 0, 0, 1], 80));
         let inside = Rc::new(Cell::new(0));
         let inner = sim.driver(DriverOptions::default());
         let mut driver = Apart { inner, allocations: Rc::clone(&inside) };
         driver.listen(sim.listener(address)).expect("a free address");
-        let config = config_of(["--ping-interval", "1h"]).expect("flags of the test");
+        let flags = flags.iter().copied().chain(["--ping-interval", "1h"]);
+        let config = config_of(flags).expect("flags of the test");
         let worker = Worker::new(Parts {
             index: 0,
             app: Surface::new(Vec::new()),
@@ -193,6 +199,33 @@ fn an_echo_allocates_nothing() {
         let several: Vec<u8> = asked.repeat(8);
         world.rounds(&peers, 3, &several, 8 * len);
         assert_eq!(world.rounds(&peers, 100, &several, 8 * len), 0, "8 x {}", payload.len());
+    }
+}
+
+#[test]
+fn a_compressed_echo_allocates_nothing() {
+    for mode in ["shared", "dedicated"] {
+        let mut world = Counted::with(&["--compression", mode]);
+        let request = speaker::request("/echo", "permessage-deflate", "");
+        let mut peers: Vec<_> = (0..3).map(|_| world.open(&request)).collect();
+        let payload = b"words that come again, ".repeat(40);
+        let direction = Direction { window_bits: 15, context_takeover: false };
+        let mut compressed = Vec::new();
+        Deflator::new(direction, Effort::Quick).deflate(&payload, &mut compressed);
+        let mut asked = Vec::new();
+        encode_compressed_frame(&mut asked, Opcode::Text, &compressed, Some([1, 2, 3, 4]));
+        // The first answers of a context differ in length from those that repeat them.
+        for peer in &mut peers {
+            for _ in 0..3 {
+                peer.send(&asked);
+                world.run_until(|| !peer.received().is_empty());
+                assert_eq!(peer.take_received()[0], 0xC1);
+            }
+        }
+        peers[0].send(&asked);
+        world.run_until(|| !peers[0].received().is_empty());
+        let len = peers[0].take_received().len();
+        assert_eq!(world.rounds(&peers, 100, &asked, len), 0, "{mode}");
     }
 }
 

@@ -35,6 +35,7 @@ macro_rules! on_both_engines {
 mod capacity;
 mod channels;
 mod client;
+mod compression;
 mod drain;
 mod harness;
 mod http;
