@@ -17,6 +17,7 @@ use crate::machine::Machine;
 use crate::tokens::Tokens;
 
 mod flags;
+mod peer_flags;
 mod sources;
 mod values;
 
@@ -144,6 +145,7 @@ fn resolve(flags: Flags, machine: &Machine) -> Result<Config, Failure> {
         allowed_origins: flags.allowed_origin,
         publish_tokens: flags.publish_token.as_deref().map(read_tokens).transpose()?,
         client_publish: flags.client_publish,
+        peers: flags.peers.resolve(flags.max_message_size),
         log_level: flags.log_level,
         log_format: flags.log_format,
         admin_listen: flags.admin_listen,
@@ -157,7 +159,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Compression, EngineChoice, Listen};
+    use crate::config::{Compression, EngineChoice, Listen, PeerLimits};
     use crate::log::{Format, Level};
 
     fn two_cpus() -> Machine {
@@ -226,6 +228,19 @@ mod tests {
             allowed_origins: Vec::new(),
             publish_tokens: None,
             client_publish: true,
+            peers: PeerLimits {
+                request_head_bytes_max: 16_384,
+                request_headers_max: 100,
+                request_line_bytes_max: 8_192,
+                request_body_bytes_max: 65_536,
+                message_rate: None,
+                control_frame_rate: None,
+                connections_per_address_max: 0,
+                connection_rate: None,
+                message_timeout: Duration::from_secs(30),
+                empty_fragments_max: 1_024,
+                trusted_proxies: Vec::new(),
+            },
             log_level: Level::Info,
             log_format: Format::Text,
             admin_listen: None,

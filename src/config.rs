@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod peers;
+
+pub use peers::{PeerLimits, TrustedProxy};
 pub use ringwire_ring::Address;
 use ringwire_transport::WORKERS_MAX;
 
@@ -141,12 +144,22 @@ pub struct Config {
     pub publish_tokens: Option<Arc<Tokens>>,
     /// Whether what a client sends to its channel's WebSocket is published without a token.
     pub client_publish: bool,
+    /// What one peer may do.
+    pub peers: PeerLimits,
     /// Least important level that is written.
     pub log_level: log::Level,
     /// How log lines look.
     pub log_format: log::Format,
     /// The admin listener; `None`: off.
     pub admin_listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Whether the server must know where connections come from, which costs a little for each.
+    #[must_use]
+    pub fn needs_addresses(&self) -> bool {
+        self.peers.need_addresses() || self.log_level >= log::Level::Debug
+    }
 }
 
 /// History where the machine does not say how much memory it has.

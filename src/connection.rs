@@ -162,6 +162,8 @@ pub(crate) struct Connection<S> {
     generation: u32,
     /// When the peer last showed life, in ticks of the worker.
     pub(crate) touched_tick: u32,
+    /// When the message that is arriving began to, in the same ticks.
+    pub(crate) message_tick: u32,
     /// As what the connection counts in the gauges at the moment.
     pub(crate) counted: (Transport, State),
 }
@@ -236,6 +238,7 @@ impl<S> Connection<S> {
             role: Role::Free,
             generation: 0,
             touched_tick: 0,
+            message_tick: 0,
             counted: (Transport::Http, State::Connecting),
         }
     }
@@ -260,6 +263,18 @@ impl<S> Connection<S> {
             Role::Lingering { .. } | Role::Free => false,
             Role::Request | Role::Waiting(_) | Role::Stream => true,
         }
+    }
+
+    /// Notes whether a message has begun to arrive and is not whole; says whether it is another
+    /// one (`has_ended`: one became whole) than when this was last noted.
+    #[inline]
+    pub(crate) fn note_message(&mut self, is_open: bool, has_ended: bool, tick: u32) -> bool {
+        let begins = is_open && (has_ended || !self.lane.flags.has(Flags::MESSAGE_OPEN));
+        self.lane.flags.put(Flags::MESSAGE_OPEN, is_open);
+        if begins {
+            self.message_tick = tick;
+        }
+        begins
     }
 
     /// As what the connection should count in the gauges.

@@ -60,6 +60,10 @@ impl Flags {
     pub(crate) const FIN_AWAITED: Self = Self(1 << 21);
     /// A page made the request at hand, and may read the answer.
     pub(crate) const HAS_ORIGIN: Self = Self(1 << 23);
+    /// A trusted proxy, which may begin with a PROXY header.
+    pub(crate) const PROXY_DUE: Self = Self(1 << 24);
+    /// A WebSocket message has begun to arrive, and is not whole.
+    pub(crate) const MESSAGE_OPEN: Self = Self(1 << 25);
 
     /// Messages may be compressed in both directions.
     pub(crate) const DEFLATE: Self = Self(1 << 16);
@@ -96,6 +100,11 @@ impl Flags {
 
     pub(crate) fn set(&mut self, flag: Self) {
         self.0 |= flag.0;
+    }
+
+    pub(crate) fn put(&mut self, flag: Self, is_set: bool) {
+        self.clear(flag);
+        self.0 |= if is_set { flag.0 } else { 0 };
     }
 
     pub(crate) fn clear(&mut self, flag: Self) {

@@ -22,8 +22,10 @@ mod limits;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+pub mod networks;
 mod press;
 pub mod program;
+mod rate;
 mod room;
 pub mod server;
 mod target;
@@ -33,6 +35,7 @@ mod tests;
 #[path = "tests/fuzzing.rs"]
 mod tests;
 pub mod tokens;
+mod visitors;
 mod worker;
 
 #[cfg(all(fuzzing, not(test)))]

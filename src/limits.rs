@@ -3,6 +3,7 @@
 //! Not here: how the numbers were given ([`crate::config`]). Invariant: made once at the start and
 //! never changed.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use ringwire_protocol::http::{BodyLimits, HeadLimits};
 use ringwire_protocol::ws::{self, DeflateTerms};
 
 use crate::channels::ChannelLimits;
-use crate::config::{Compression, Config};
+use crate::config::{Compression, Config, TrustedProxy};
 use crate::tokens::Tokens;
 
 /// Bytes of further input that are held while a request waits for its answer.
@@ -32,9 +33,6 @@ pub(crate) const GATHERED_MAX: usize = 256;
 /// never idle, some tenths of a millisecond.
 pub(crate) const GATHERING_TURNS: usize = 4;
 
-/// Empty fragments that one message may have.
-const EMPTY_FRAGMENTS_MAX: u32 = 1024;
-
 /// The limits of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -49,6 +47,14 @@ pub(crate) struct Limits {
     pub(crate) close_timeout_ns: u64,
     pub(crate) keepalive_timeout_ns: u64,
     pub(crate) drain_timeout_ns: u64,
+    pub(crate) message_timeout_ns: u64,
+    pub(crate) message_rate: Option<NonZeroU32>,
+    pub(crate) control_frame_rate: Option<NonZeroU32>,
+    /// The worker's share.
+    pub(crate) connection_rate: Option<NonZeroU32>,
+    /// Whether clients' addresses are to be remembered.
+    pub(crate) needs_addresses: bool,
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) publish_tokens: Option<Arc<Tokens>>,
     /// What is agreed about compression; `None`: nothing.
@@ -60,16 +66,25 @@ impl Limits {
     /// The share of one worker in what `config` allows the process.
     pub(crate) fn new(config: &Config) -> Self {
         let share = config.workers.max(1);
+        let peers = &config.peers;
+        let share_of_rate = |rate: NonZeroU32| {
+            let share = u32::try_from(share).unwrap_or(u32::MAX);
+            NonZeroU32::new(rate.get().div_ceil(share)).unwrap_or(NonZeroU32::MIN)
+        };
         Self {
-            head: HeadLimits::default(),
+            head: HeadLimits {
+                head_bytes_max: peers.request_head_bytes_max,
+                headers_max: peers.request_headers_max,
+                request_line_bytes_max: peers.request_line_bytes_max,
+            },
             body: BodyLimits {
-                data_bytes_max: config.message_bytes_max,
+                data_bytes_max: peers.request_body_bytes_max,
                 // What a head may have is enough for what nobody reads.
-                extra_bytes_max: HeadLimits::default().head_bytes_max,
+                extra_bytes_max: peers.request_head_bytes_max,
             },
             ws: ws::Limits {
                 message_bytes_max: config.message_bytes_max,
-                empty_fragments_max: EMPTY_FRAGMENTS_MAX,
+                empty_fragments_max: peers.empty_fragments_max,
             },
             backpressure_bytes_max: config.backpressure_bytes_max,
             header_timeout_ns: nanoseconds(config.header_timeout),
@@ -79,6 +94,12 @@ impl Limits {
             close_timeout_ns: nanoseconds(config.close_timeout),
             keepalive_timeout_ns: nanoseconds(config.keepalive_timeout),
             drain_timeout_ns: nanoseconds(config.drain_timeout),
+            message_timeout_ns: nanoseconds(peers.message_timeout),
+            message_rate: peers.message_rate,
+            control_frame_rate: peers.control_frame_rate,
+            connection_rate: peers.connection_rate.map(share_of_rate),
+            needs_addresses: config.needs_addresses(),
+            trusted_proxies: peers.trusted_proxies.clone(),
             allowed_origins: config.allowed_origins.clone(),
             publish_tokens: config.publish_tokens.clone(),
             deflate: match config.compression {

@@ -153,6 +153,14 @@ labels! {
         Policy = "policy",
         /// A message too long: 1009.
         MessageSize = "message_size",
+        /// Messages came faster than `--message-rate-limit`: 1008.
+        MessageRate = "message_rate",
+        /// Pings or pongs came faster than `--control-frame-rate`: 1008.
+        ControlRate = "control_rate",
+        /// A message was not whole within `--message-timeout`: 1008.
+        MessageTimeout = "message_timeout",
+        /// Its address had too many connections: 429, or nothing.
+        PerAddress = "connections_per_ip",
         /// The request's head took too long: 408.
         HeaderTimeout = "header_timeout",
         /// No further request came.
@@ -228,6 +236,8 @@ pub struct WorkerMetrics {
     pub accepted: Counter,
     /// Connections whose slot was given back.
     pub closed: Counter,
+    /// Times that accepting paused for `--connection-rate-limit`.
+    pub accept_pauses: Counter,
     refused: [Counter; STATUSES.len() + 1],
     requests: [Counter; RequestKind::COUNT],
     drops: [Counter; DropReason::COUNT],

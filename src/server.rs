@@ -29,6 +29,7 @@ use crate::limits::Limits;
 use crate::log::{self, Logger, Writer};
 use crate::metrics::{Build, WorkerMetrics};
 use crate::room::{Room, room};
+use crate::visitors::Visitors;
 use crate::worker::{Crew, Letter, Parts, Worker};
 use reload::Reload;
 use start::{bind_all, choose_engine};
@@ -193,6 +194,7 @@ impl Server {
             stopper: stopper.clone(),
             metrics: metrics.clone(),
             tls,
+            visitors: Arc::new(Visitors::new(config.peers.connections_per_address_max)),
             application,
         };
         let threads = plan.start(engine, sockets, logger)?;
@@ -295,6 +297,7 @@ struct Plan<F> {
     stopper: Stopper,
     metrics: Vec<Arc<WorkerMetrics>>,
     tls: Option<Arc<ServerConfig>>,
+    visitors: Arc<Visitors>,
     application: F,
 }
 
@@ -349,7 +352,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
                 .map(|(count, bytes)| ReceiveBuffers { count, bytes }),
             features: self.features,
             role: Role::Accepts,
-            peers: false,
+            peers: self.config.needs_addresses(),
             worker: post.index,
             bells: Arc::clone(&self.stopper.bells),
             permits: Arc::clone(&self.permits),
@@ -402,6 +405,7 @@ impl<A: Application, F: Fn(usize) -> A + Send + Sync + 'static> Plan<F> {
             limits: Limits::new(&self.config),
             tls_listeners: self.config.listeners.iter().map(|listen| listen.tls).collect(),
             tls: self.tls.clone(),
+            visitors: Arc::clone(&self.visitors),
             slots_max: self.room.slots_max as usize,
         });
         drop(ready.send(Ok(())));

@@ -11,6 +11,9 @@ mod deliver;
 mod drain;
 mod fanout;
 mod letters;
+mod meters;
+mod pace;
+mod peers;
 mod receive;
 mod request;
 mod respond;
@@ -22,6 +25,7 @@ mod websocket;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringwire_protocol::ws::Effort;
@@ -37,6 +41,11 @@ use crate::limits::Limits;
 use crate::log::Logger;
 use crate::metrics::{State, Transport, WorkerMetrics};
 use crate::press::{Bellows, Press};
+use crate::visitors::Visitors;
+
+use meters::Meters;
+use pace::Pace;
+use peers::Peers;
 
 pub(crate) use drain::Crew;
 pub(crate) use letters::Letter;
@@ -60,6 +69,8 @@ pub(crate) struct Parts<D, A: Application> {
     pub(crate) tls_listeners: Box<[bool]>,
     /// For those that do; needed only if one does.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The connections of each address, in all workers.
+    pub(crate) visitors: Arc<Visitors>,
     pub(crate) slots_max: usize,
 }
 
@@ -94,6 +105,13 @@ pub(crate) struct Worker<D, A: Application> {
     logger: Logger,
     limits: Limits,
     tls_listeners: Box<[bool]>,
+    visitors: Arc<Visitors>,
+    /// Where clients come from, if that matters.
+    peers: Option<Peers>,
+    /// How often they speak, if that is limited.
+    meters: Option<Meters>,
+    /// How fast they are let in, if that is limited.
+    pace: Option<Pace>,
     /// Requests the home has handled since its last flush.
     home_requests: usize,
     /// Turns since the first of them.
@@ -137,6 +155,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             limits,
             tls_listeners,
             tls,
+            visitors,
             slots_max,
         } = parts;
         driver.accept(Accepting::On);
@@ -169,8 +188,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
             remote,
             metrics,
             logger,
+            peers: limits.needs_addresses.then(Peers::default),
+            meters: Meters::new(limits.message_rate, limits.control_frame_rate, slots_max),
+            pace: limits.connection_rate.map(Pace::new),
             limits,
             tls_listeners,
+            visitors,
             home_requests: 0,
             gathering_turns: 0,
             made_room: false,
@@ -201,6 +224,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.mesh.awake();
         self.now_ns = self.driver.now_ns();
         self.logger.tick(self.now_ns);
+        self.resume_accepting();
         let quiet = completions.is_empty();
         for completion in completions.drain(..) {
             self.complete(completion);
@@ -250,7 +274,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         let timers = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         let streams = self.home.next_expiry_ns().unwrap_or(u64::MAX);
-        timers.min(streams).min(self.drain.deadline_ns())
+        timers.min(streams).min(self.drain.deadline_ns()).min(self.accepting_at_ns())
     }
 
     fn complete(&mut self, completion: Completion) {
@@ -260,7 +284,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.make_room(lease.len());
                 self.received(slot, &mut lease);
             }
-            Completion::Accepted { slot, listener, .. } => self.accepted(slot, listener),
+            Completion::Accepted { slot, listener, peer } => self.accepted(slot, listener, peer),
             Completion::Sent { slot, result } => self.sent(slot, result),
             Completion::Ended { slot, result } => self.ended(slot, result),
             Completion::Closed { .. } => self.metrics.closed.add(1),
@@ -270,14 +294,22 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
-    fn accepted(&mut self, slot: Slot, listener: u16) {
+    fn accepted(&mut self, slot: Slot, listener: u16, peer: Option<SocketAddr>) {
         self.metrics.accepted.add(1);
         let tick = self.tick();
         let connection = self.table.insert(slot, tick);
         connection.lane.flags.set(Flags::REQUEST_BEGUN);
         self.metrics.connection_moved(None, Some((Transport::Http, State::Connecting)));
         self.driver.receive(slot, true);
-        if self.tls_listeners[usize::from(listener)] {
+        self.pace_accepting();
+        if let Some(meters) = &mut self.meters {
+            meters.begin(slot);
+        }
+        let is_secure = self.tls_listeners[usize::from(listener)];
+        if !self.meet(slot, peer, is_secure) {
+            return;
+        }
+        if is_secure {
             self.begin_tls(slot);
         } else if self.is_draining() {
             self.refuse_for_drain(slot);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::peer_flags::PeerFlags;
 use super::values::{self, Cpus};
 use crate::config::{Address, Compression, EngineChoice};
 use crate::log::{Format, Level};
@@ -136,6 +137,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "BYTES", default_value = "256k")]
     #[arg(value_parser = values::size::<usize, 1, GIBI>, help_heading = "Limits")]
     pub(super) max_backpressure: usize,
+
+    #[command(flatten)]
+    pub(super) peers: PeerFlags,
 
     /// For a whole request, head and body
     #[arg(long, value_name = "TIME", default_value = "10s")]

@@ -7,9 +7,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Address, Compression, EngineChoice};
+use crate::config::{Address, Compression, EngineChoice, TrustedProxy};
 use crate::log::{Format, Level};
 use crate::machine;
+use crate::networks::NotANetwork;
 
 const KIBI: u64 = 1024;
 
@@ -121,6 +122,11 @@ pub(super) fn engine(text: &str) -> Result<EngineChoice, String> {
         "epoll" => Ok(EngineChoice::Epoll),
         other => Err(format!("{other:?} is not an engine: auto, uring or epoll")),
     }
+}
+
+/// A network of proxies, or `unix`.
+pub(super) fn proxy(text: &str) -> Result<TrustedProxy, String> {
+    text.parse().map_err(|error: NotANetwork| error.to_string())
 }
 
 /// On or off.

@@ -94,6 +94,9 @@ fn connections(page: &mut Page, workers: Workers<'_>) {
     counter(page, workers, name, "Connections accepted.", |m| &m.accepted);
     let name = "ringwire_connections_closed_total";
     counter(page, workers, name, "Connections over and given back.", |m| &m.closed);
+    let name = "ringwire_accept_pauses_total";
+    let help = "Times that accepting paused for the connection rate limit.";
+    counter(page, workers, name, help, |m| &m.accept_pauses);
     let help = "Connections the server ended, by reason.";
     page.counter("ringwire_connections_dropped_total", help);
     each(workers, |worker, metrics| {

@@ -7,6 +7,7 @@
 //! kept for a peer is bounded by a limit that is checked before it is kept.
 //!
 //! - [`http`]: request and response heads, refusals, the Origin rule;
+//! - [`proxy`]: whom a proxy in front speaks for;
 //! - [`ws`]: the upgrade, frames, messages, close codes and the closing handshake;
 //! - [`sse`] and [`poll`]: the two ways to read a channel without a WebSocket;
 //! - [`Position`], [`Epoch`] and [`channel_name`]: they appear in URLs, headers and JSON.
@@ -14,6 +15,7 @@
 pub mod http;
 pub mod poll;
 mod position;
+pub mod proxy;
 pub mod sse;
 pub mod ws;
 

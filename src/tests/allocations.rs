@@ -26,6 +26,7 @@ use crate::cli::config_of;
 use crate::limits::Limits;
 use crate::log::Logger;
 use crate::metrics::WorkerMetrics;
+use crate::visitors::Visitors;
 use crate::worker::{Crew, Parts, Worker};
 
 #[global_allocator]
@@ -145,6 +146,7 @@ impl Counted {
             metrics: Arc::new(WorkerMetrics::new()),
             logger: Logger::silent(),
             limits: Limits::new(&config),
+            visitors: Arc::new(Visitors::new(0)),
             tls_listeners: Box::new([false]),
             tls: None,
             slots_max: 1024,

@@ -3,7 +3,7 @@
 //! Not here: any test. Invariant: one seed decides everything that happens in a world.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::cli::config_of;
 use crate::limits::Limits;
 use crate::log::Logger;
 use crate::metrics::{DropReason, State, Transport, WorkerMetrics};
+use crate::visitors::Visitors;
 use crate::worker::{Crew, Parts, Worker};
 
 /// Steps after which a world counts as stuck.
@@ -61,6 +62,7 @@ pub(crate) struct World<A: Application = Surface> {
     pub(crate) secure_address: SocketAddr,
     pub(crate) crew: Arc<Crew>,
     pub(crate) metrics: Vec<Arc<WorkerMetrics>>,
+    visitors: Arc<Visitors>,
     workers: Vec<Rc<RefCell<Worker<SimDriver, A>>>>,
     bells: Vec<ringwire_ring::Doorbell>,
 }
@@ -89,10 +91,14 @@ impl<A: Application> World<A> {
         let crew = Arc::new(Crew::new(plan.workers));
         let metrics: Vec<_> = (0..plan.workers).map(|_| Arc::new(WorkerMetrics::new())).collect();
         let mut bells = Vec::new();
+        let visitors = Arc::new(Visitors::new(config.peers.connections_per_address_max));
+        let all = Arc::clone(&visitors);
         let endpoints = mesh(plan.workers, plan.mesh_capacity, 1 << 20);
         let workers = endpoints.into_iter().enumerate().map(|(index, mesh)| {
             let slots_max = plan.slots_max;
-            let options = DriverOptions { worker: index, slots_max, ..DriverOptions::default() };
+            let reports_peer = config.needs_addresses();
+            let options =
+                DriverOptions { worker: index, slots_max, reports_peer, ..Default::default() };
             let mut driver = sim.driver(options);
             driver.listen(sim.listener(address)).expect("a free address");
             driver.listen(sim.listener(secure_address)).expect("a free address");
@@ -109,11 +115,12 @@ impl<A: Application> World<A> {
                 limits: Limits::new(&config),
                 tls_listeners: Box::new([false, true]),
                 tls: plan.tls.clone(),
+                visitors: Arc::clone(&visitors),
                 slots_max: slots_max as usize,
             })))
         });
         let workers = workers.collect();
-        Self { sim, address, secure_address, crew, metrics, workers, bells }
+        Self { sim, address, secure_address, crew, metrics, visitors: all, workers, bells }
     }
 
     /// Runs until `condition` holds; panics with the seed if it never does.
@@ -153,6 +160,11 @@ impl<A: Application> World<A> {
         self.sim.connect(self.address)
     }
 
+    pub(crate) fn connect_from(&self, source: &str) -> RawPeer {
+        let source: IpAddr = source.parse().expect("an address");
+        self.sim.connect_from(self.address, SocketAddr::new(source, 0))
+    }
+
     /// Sends a request and waits until the answer's head and body are there.
     pub(crate) fn exchange(&self, peer: &RawPeer, request: &str) -> String {
         peer.send(request.as_bytes());
@@ -185,6 +197,7 @@ impl<A: Application> World<A> {
     pub(crate) fn run_empty(&self) {
         self.run_until(|| self.live() == 0 && self.sim.slots_live() == 0);
         assert_eq!(self.held_bytes(), 0, "bytes kept for nobody");
+        assert_eq!(self.visitors.total(), 0, "addresses count that have left");
         for metrics in &self.metrics {
             for &transport in Transport::ALL {
                 for &state in State::ALL {

@@ -177,6 +177,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.leave_all(slot);
         self.forget_origin(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
+        self.part(slot);
         self.metrics.connection_moved(Some(connection.counted), None);
         self.held_bytes -= connection.held_bytes() + connection.lane.wire_bytes();
         if connection.lane.flags.has(Flags::HANDSHAKE_DUE) {

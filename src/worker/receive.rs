@@ -18,8 +18,12 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         connection.touched_tick = tick;
         connection.lane.flags.clear(Flags::PING_SENT);
+        let is_proxy = connection.lane.flags.has(Flags::PROXY_DUE);
         self.metrics.bytes_received.add(bytes.len() as u64);
-        if connection.lane.tls.is_some() {
+        let is_secure = connection.lane.tls.is_some();
+        if is_proxy {
+            self.received_of_proxy(slot, bytes);
+        } else if is_secure {
             self.received_tls(slot, bytes);
         } else {
             self.received_plain(slot, bytes);

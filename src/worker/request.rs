@@ -146,6 +146,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if !request.keep_alive {
             flags.set(Flags::LAST_REQUEST);
         }
+        self.identify(slot, request)?;
         self.check_origin(slot, request)?;
         // A token must be asked for before the body is: it may be large, and is for nobody.
         let publishes = request.method == Method::Post && request.path.starts_with("/channels/");

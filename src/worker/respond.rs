@@ -118,7 +118,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Says no, and ends the connection after it.
     pub(super) fn refuse(&mut self, slot: Slot, refusal: &Refusal, headers: &[(&str, &str)]) {
         self.metrics.refused(refusal.status);
-        self.logger.debug(format_args!("refused: {refusal}"));
+        self.logger.debug(format_args!("refused {}: {refusal}", self.name_of(slot)));
         let origin = self.forget_origin(slot);
         let mut out = Vec::with_capacity(256);
         with_origin(headers, origin.as_deref(), |headers| {

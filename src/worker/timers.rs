@@ -105,7 +105,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let Some(connection) = self.table.find(slot) else { return };
         let flags = connection.lane.flags;
         let touched_tick = connection.touched_tick;
+        let Some(message_left_ns) = self.message_left_ns(slot) else {
+            return self.fail(slot, DropReason::MessageTimeout);
+        };
         if flags.has(Flags::PING_SENT) {
+            // A message's deadline may come before the pong's.
+            let patience_ns = self.limits.ping_interval_ns + self.limits.pong_timeout_ns;
+            let left_ns = patience_ns.saturating_sub(self.idle_ns(touched_tick));
+            if message_left_ns < u64::MAX && left_ns > 2 * TICK_NS {
+                return self.set_deadline(slot, left_ns.min(message_left_ns));
+            }
             self.metrics.dropped(DropReason::NoPong);
             self.close(slot, NO_PONG, "no pong");
             // Nobody is there to answer the Close.
@@ -114,7 +123,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let idle_ns = self.idle_ns(touched_tick);
         if idle_ns < self.limits.ping_interval_ns {
             // A tick more than what is left, as the sign of life may be a tick younger than noted.
-            return self.set_deadline(slot, self.limits.ping_interval_ns - idle_ns + TICK_NS);
+            let left_ns = self.limits.ping_interval_ns - idle_ns + TICK_NS;
+            return self.set_deadline(slot, left_ns.min(message_left_ns));
         }
         let Some(connection) = self.table.find(slot) else { return };
         // While the application does not read, its choice, a pong could not be seen; but the ping
@@ -131,7 +141,36 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         let limits = &self.limits;
         let delay_ns = if sees_pong { limits.pong_timeout_ns } else { limits.ping_interval_ns };
-        self.set_deadline(slot, delay_ns);
+        self.set_deadline(slot, delay_ns.min(message_left_ns));
+    }
+
+    /// Sees to it that a message that has just begun is looked at in time. The next look at the
+    /// peer's life is soon enough, and traffic moves no timer, unless messages have less time.
+    pub(super) fn watch_message(&mut self, slot: Slot) {
+        let limits = &self.limits;
+        let look_ns = limits.ping_interval_ns.max(limits.pong_timeout_ns) + 2 * TICK_NS;
+        if limits.message_timeout_ns < look_ns {
+            let left_ns = limits.message_timeout_ns + TICK_NS;
+            self.set_deadline(slot, left_ns.min(limits.ping_interval_ns));
+        }
+    }
+
+    /// What is left for the message that is arriving (`u64::MAX`: none is); `None` when nothing.
+    fn message_left_ns(&mut self, slot: Slot) -> Option<u64> {
+        let tick = self.tick();
+        // Ticks may say a tick too much.
+        let allowed_ns = self.limits.message_timeout_ns + TICK_NS;
+        let connection = self.table.find(slot)?;
+        if !connection.lane.flags.has(Flags::MESSAGE_OPEN) {
+            return Some(u64::MAX);
+        }
+        if connection.lane.flags.has(Flags::RECEIVE_OFF) {
+            // It is not the peer who is late.
+            connection.message_tick = tick;
+        }
+        let began_tick = connection.message_tick;
+        let left_ns = allowed_ns.saturating_sub(self.idle_ns(began_tick));
+        (left_ns > 0).then_some(left_ns)
     }
 
     /// A comment, so that proxies and the peer's kernel know that the stream lives.

@@ -34,6 +34,8 @@ enum Stop {
     Rest,
     /// The peer closed, or broke the rules: what to answer.
     Ended(Answer, Option<Violation>),
+    /// The peer speaks more often than it may.
+    Excess(DropReason),
 }
 
 impl Stop {
@@ -45,8 +47,9 @@ impl Stop {
 impl<D: Driver, A: Application> Worker<D, A> {
     /// Takes what frames it can from `bytes`; says how many bytes they had.
     pub(super) fn feed_websocket(&mut self, slot: Slot, bytes: &mut [u8]) -> usize {
+        let (tick, now_ns) = (self.tick(), self.now_ns);
         let Self { app, table, egress, effects, limits, messages_sent, metrics, pongs, .. } = self;
-        let Self { press, bellows, .. } = self;
+        let Self { press, bellows, meters, .. } = self;
         let Some(connection) = table.find(slot) else { return bytes.len() };
         let before = connection.role.held_bytes();
         let Role::WebSocket { inbound, life, session, contexts } = &mut connection.role else {
@@ -60,7 +63,14 @@ impl<D: Driver, A: Application> Worker<D, A> {
             if lane.flags.has_any(Flags::STOPS_MESSAGES) || effects.len() >= EFFECTS_MAX {
                 break Stop::Rest;
             }
-            match inbound.next(&mut cursor, &limits.ws) {
+            let event = inbound.next(&mut cursor, &limits.ws);
+            // Before anything is inflated.
+            if let Some(meters) = meters
+                && let Some(reason) = meters.excess(&event, slot, now_ns)
+            {
+                break Stop::Excess(reason);
+            }
+            match event {
                 Ok(None) => break Stop::Rest,
                 // After our Close only the peer's is of interest (RFC 6455 section 1.4).
                 Ok(Some(Event::Message { .. } | Event::Compressed { .. } | Event::Ping(_)))
@@ -100,28 +110,50 @@ impl<D: Driver, A: Application> Worker<D, A> {
             }
         };
         let used = all - cursor.remaining();
+        let is_open = !inbound.is_at_boundary();
+        let begins = connection.note_message(is_open, messages > 0, tick);
         metrics.messages_received.add(messages);
         bellows.release();
         self.held_bytes = self.held_bytes + connection.role.held_bytes() - before;
-        if !self.effects.is_empty() {
-            self.perform();
+        self.perform();
+        if begins {
+            self.watch_message(slot);
         }
+        if self.stopped(slot, stop) { all } else { used }
+    }
+
+    /// The loop over a receive's frames is over; says whether nothing more is of interest.
+    fn stopped(&mut self, slot: Slot, stop: Stop) -> bool {
         match stop {
             Stop::Rest => {
                 self.check_overrun(slot);
-                used
+                return false;
             }
-            Stop::Ended(answer, violation) => {
-                self.end_websocket(slot, answer, violation);
-                all
-            }
+            Stop::Excess(reason) => self.fail(slot, reason),
+            Stop::Ended(answer, violation) => self.end_websocket(slot, answer, violation),
         }
+        true
+    }
+
+    /// Ends a WebSocket that broke a rule of this server: it is told which, and not listened to.
+    pub(super) fn fail(&mut self, slot: Slot, reason: DropReason) {
+        let words = match reason {
+            DropReason::MessageRate => "too many messages a second",
+            DropReason::ControlRate => "too many pings or pongs a second",
+            DropReason::MessageTimeout => "the message took too long to arrive",
+            _ => "a rule of this server was broken",
+        };
+        self.logger.debug(format_args!("failed the WebSocket of {}: {words}", self.name_of(slot)));
+        self.metrics.dropped(reason);
+        self.close(slot, CloseCode::POLICY.0, words);
+        self.begin_end(slot);
     }
 
     /// Answers the peer's Close or its violation as the protocol says.
     fn end_websocket(&mut self, slot: Slot, answer: Answer, violation: Option<Violation>) {
         if let Some(violation) = violation {
-            self.logger.debug(format_args!("failed a WebSocket: {violation}"));
+            let name = self.name_of(slot);
+            self.logger.debug(format_args!("failed the WebSocket of {name}: {violation}"));
             self.metrics.dropped(match violation.close_code() {
                 _ if violation == Violation::DeflateInvalid => DropReason::Protocol,
                 1007 => DropReason::Utf8,
@@ -176,7 +208,14 @@ impl<D: Driver, A: Application> Worker<D, A> {
     }
 
     /// Does what handlers asked for, in their order.
+    #[inline]
     pub(super) fn perform(&mut self) {
+        if !self.effects.is_empty() {
+            self.perform_effects();
+        }
+    }
+
+    fn perform_effects(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {

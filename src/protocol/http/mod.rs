@@ -6,6 +6,7 @@
 //! framing that is not just a length. Other transfer codings are refused (501).
 
 mod chunked;
+mod forwarded;
 mod head;
 mod origin;
 mod percent;
@@ -14,6 +15,7 @@ mod request;
 mod response;
 
 pub use chunked::{BodyLimits, ChunkedBody};
+pub use forwarded::forwarded_for;
 pub use head::{HEADERS_MAX, HeadLimits, HeadScanner, Headers};
 pub use origin::origin_allowed;
 pub use percent::{percent_decode, query_value};
