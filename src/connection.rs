@@ -30,6 +30,17 @@ impl Held {
         self.bytes.len() + chunked.as_ref().map_or(0, |chunked| chunked.kept_bytes())
     }
 
+    /// Lets go of what is handled once that is half, and of memory that is no longer needed.
+    pub(crate) fn forget_handled(&mut self) {
+        if self.start >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        if self.bytes.len() < self.bytes.capacity() / 4 {
+            self.bytes.shrink_to_fit();
+        }
+    }
+
     /// Whether anything of it is still to be handled, or waits for its rest.
     pub(crate) fn is_needed(&self) -> bool {
         self.start < self.bytes.len() || self.progress.chunked.is_some()

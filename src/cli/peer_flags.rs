@@ -21,58 +21,58 @@ pub(super) struct PeerFlags {
     /// A request's line and headers together
     #[arg(long, value_name = "BYTES", default_value = "16k")]
     #[arg(value_parser = values::size::<usize, 512, MEBI>, help_heading = "Limits of a peer")]
-    max_request_header_bytes: usize,
+    pub(super) max_request_header_bytes: usize,
 
     /// Headers of a request
     #[arg(long, value_name = "N", default_value = "100")]
     #[arg(value_parser = values::count::<usize, 1, 256>, help_heading = "Limits of a peer")]
-    max_request_headers: usize,
+    pub(super) max_request_headers: usize,
 
     /// A request's first line
     #[arg(long, value_name = "BYTES", default_value = "8k")]
     #[arg(value_parser = values::size::<usize, 64, MEBI>, help_heading = "Limits of a peer")]
-    max_request_line: usize,
+    pub(super) max_request_line: usize,
 
     /// A request's body, such as a publication [default: --max-message-size]
     #[arg(long, value_name = "BYTES")]
     #[arg(value_parser = values::size::<usize, 1, GIBI>, help_heading = "Limits of a peer")]
-    max_request_body_size: Option<usize>,
+    pub(super) max_request_body_size: Option<usize>,
 
     /// Messages per second of a WebSocket, twice as many at once; 0: any number
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = values::count::<u32, 0, MILLION>, help_heading = "Limits of a peer")]
-    message_rate_limit: u32,
+    pub(super) message_rate_limit: u32,
 
     /// Pings and pongs per second of a WebSocket, 2.5 times as many at once; 0: any number
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = values::count::<u32, 0, MILLION>, help_heading = "Limits of a peer")]
-    control_frame_rate: u32,
+    pub(super) control_frame_rate: u32,
 
     /// From the first byte of a WebSocket message to its last
     #[arg(long, value_name = "TIME", default_value = "30s")]
     #[arg(value_parser = values::time::<1, DAY_MS>, help_heading = "Limits of a peer")]
-    message_timeout: Duration,
+    pub(super) message_timeout: Duration,
 
     /// Empty fragments of a WebSocket message
     #[arg(long, value_name = "N", default_value = "1024")]
     #[arg(value_parser = values::count::<u32, 1, MILLION>, help_heading = "Limits of a peer")]
-    max_empty_fragments: u32,
+    pub(super) max_empty_fragments: u32,
 
     /// Connections of one address (IPv6: of one /64) in the process; 0: any number
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = values::count::<u32, 0, MILLION>, help_heading = "Limits of a peer")]
-    max_connections_per_ip: u32,
+    pub(super) max_connections_per_ip: u32,
 
     /// Connections accepted per second in the process; 0: any number
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = values::count::<u32, 0, MILLION>, help_heading = "Limits of a peer")]
-    connection_rate_limit: u32,
+    pub(super) connection_rate_limit: u32,
 
     /// Who may say for whom it speaks (PROXY protocol, X-Forwarded-For); unix: who comes by a
     /// Unix socket; repeatable
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = values::proxy)]
     #[arg(help_heading = "Limits of a peer")]
-    trusted_proxy: Vec<TrustedProxy>,
+    pub(super) trusted_proxy: Vec<TrustedProxy>,
 }
 
 impl PeerFlags {

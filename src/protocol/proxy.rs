@@ -4,7 +4,7 @@
 //! Invariants: the same bytes cut anywhere give the same answer; what is not a PROXY header from
 //! its first byte is left alone; a header has a bounded length.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::http::Refusal;
 

@@ -33,7 +33,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Bytes for the connection, none of them encrypted any more.
     pub(super) fn received_plain(&mut self, slot: Slot, bytes: &mut [u8]) {
         let Some(connection) = self.table.find(slot) else { return };
-        if connection.held.is_none() {
+        let Some(held) = &mut connection.held else {
             let mut progress = Progress::new();
             let used = self.feed(slot, bytes, &mut progress);
             if used < bytes.len() || progress.chunked.is_some() {
@@ -41,11 +41,13 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 self.hold(slot, Box::new(held));
             }
             return;
+        };
+        if held.bytes.is_empty() {
+            // A body in chunks, which is taken as it comes.
+            return self.resume_with(slot, bytes);
         }
-        if let Some(held) = &mut connection.held {
-            held.bytes.extend_from_slice(bytes);
-            self.held_bytes += bytes.len();
-        }
+        held.bytes.extend_from_slice(bytes);
+        self.held_bytes += bytes.len();
         self.resume_held(slot);
     }
 
@@ -56,10 +58,22 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.held_bytes -= held.kept_bytes();
         let Held { bytes, start, progress } = &mut *held;
         *start += self.feed(slot, &mut bytes[*start..], progress);
-        if *start >= bytes.len() / 2 {
-            bytes.drain(..*start);
-            *start = 0;
-        }
+        held.forget_handled();
+        self.hold_on(slot, held);
+    }
+
+    /// Goes on with what is held, which has no bytes of its own, and `bytes`.
+    fn resume_with(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let Some(connection) = self.table.find(slot) else { return };
+        let Some(mut held) = connection.held.take() else { return };
+        self.held_bytes -= held.kept_bytes();
+        let used = self.feed(slot, bytes, &mut held.progress);
+        held.bytes = bytes[used..].to_vec();
+        self.hold_on(slot, held);
+    }
+
+    /// Keeps what is left, if anything is, or reads on.
+    fn hold_on(&mut self, slot: Slot, held: Box<Held>) {
         if held.is_needed() {
             self.hold(slot, held);
         } else {

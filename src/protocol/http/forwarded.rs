@@ -3,7 +3,7 @@
 //! Not here: which proxies those are. Invariant: what an untrusted sender wrote is never believed:
 //! the list is read from its end, where the nearest proxy adds what it has seen itself.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use super::Headers;
 

@@ -361,6 +361,7 @@ impl Inbound {
         //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
         //# Message fragments MUST be delivered to the recipient in the order sent by the
         //# sender.
+        let left = if header.fin { left } else { u64::MAX };
         message.append(piece, left, limits)?;
         frame.received += piece.len() as u64;
         if frame.received < header.payload_len {

@@ -88,7 +88,8 @@ impl OpenMessage {
         }
     }
 
-    /// Adds a piece of a frame of which `left` bytes, this piece among them, had not arrived.
+    /// Adds a piece of a message of which at most `left` bytes, this piece among them, had not
+    /// arrived: those of its last frame, or any number.
     pub(super) fn append(
         &mut self,
         piece: &[u8],
@@ -104,7 +105,8 @@ impl OpenMessage {
         }
         let needed = self.bytes.len() + piece.len();
         if needed > self.bytes.capacity() {
-            // Doubling what arrived, but not beyond what may still come in this frame.
+            // Doubling what arrived, but not beyond what may still come. Growing by a frame at a
+            // time would move a message of many fragments again and again.
             let announced =
                 self.bytes.len().saturating_add(usize::try_from(left).unwrap_or(needed));
             let bytes_max = limits.gathered_bytes_max(self.compressed);

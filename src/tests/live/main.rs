@@ -37,6 +37,7 @@ mod channels;
 mod client;
 mod compression;
 mod drain;
+mod floods;
 mod harness;
 mod http;
 mod listeners;
