@@ -3,9 +3,12 @@
 //!
 //! Not here: how often one speaks (`rates`), and memory on a real machine (`live/floods`).
 
+use std::net::SocketAddr;
+
 use ringwire_ring::sim::{Faults, RawPeer, each_seed};
 
 use super::echo::UPGRADE;
+use super::secure_peer::{SecurePeer, Terms};
 use super::wire::stream;
 use super::world::{Plan, World, is_whole};
 use crate::metrics::DropReason;
@@ -263,4 +266,32 @@ fn a_drain_answers_those_who_wait_to_be_let_in() {
     world.run_until(|| peers.iter().all(RawPeer::is_ended));
     let found: Vec<_> = peers.iter().map(status).collect();
     assert!(found.iter().all(|status| matches!(status, 200 | 503)), "{found:?}");
+}
+
+#[test]
+fn limits_and_proxy_headers_come_before_a_handshake() {
+    let terms = Terms::new();
+    let flags = vec!["--max-connections-per-ip", "1", "--trusted-proxy", "10.0.0.1"];
+    let world = World::new(&Plan { tls: Some(terms.server.clone()), flags, ..Plan::new(1) });
+    let connect = |source: &str| {
+        let source = SocketAddr::new(source.parse().expect("an address"), 0);
+        world.sim.connect_from(world.secure_address, source)
+    };
+    let index_over = |raw: RawPeer| {
+        let peer = SecurePeer::new(raw.clone(), &terms);
+        world.run_until(|| peer.is_established() || raw.is_ended());
+        peer.is_established() && world.exchange_secure(&peer, INDEX).starts_with("HTTP/1.1 200 ")
+    };
+    // Nothing can be said to who is one too many.
+    assert!(index_over(connect("192.0.2.1")));
+    let second = connect("192.0.2.1");
+    world.run_until(|| second.is_ended());
+    assert!(second.received().is_empty());
+    // A proxy says in plain text for whom it speaks, and hands the handshake on.
+    for (client, expected) in [("192.0.2.2", true), ("192.0.2.2", false)] {
+        let proxy = connect("10.0.0.1");
+        proxy.send(format!("PROXY TCP4 {client} 10.0.0.2 4660 443\r\n").as_bytes());
+        assert_eq!(index_over(proxy.clone()), expected);
+        assert_eq!(proxy.is_ended(), !expected);
+    }
 }

@@ -142,13 +142,6 @@ impl Process {
         ended.unwrap()
     }
 
-    /// Resident memory now.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() * 1024
-    }
-
     /// Status and body of a page of the admin listener.
     pub(crate) fn page(&self, path: &str) -> (u16, String) {
         let mut client = Client::connect(self.admin);
