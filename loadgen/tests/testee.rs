@@ -8,7 +8,8 @@ mod front;
 use front::{Flaw, Front};
 use ringwire_protocol::http::{HeadLimits, parse_request};
 use ringwire_protocol::ws::{
-    Cursor, Event, Inbound, Limits, Opcode, Role, encode_close, encode_frame, encode_switching,
+    Cursor, Deflator, Direction, Effort, Event, Inbound, Limits, Opcode, Role, encode_close,
+    encode_compressed_frame, encode_frame, encode_switching,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -47,12 +48,21 @@ fn run(line: &str) -> (Option<i32>, String, String) {
 /// A fuzzing server of `cases` cases, each carried by `case`. It waits until whoever listens has
 /// heard each path, and that of the reports twice: between the two the client still lives.
 fn suite(cases: u32, case: fn(Socket) -> Option<()>) -> (SocketAddr, Receiver<String>) {
+    suite_that_answers(None, cases, case)
+}
+
+/// A [`suite`] whose 101 has a header more.
+fn suite_that_answers(
+    extra: Option<(&'static str, &'static str)>,
+    cases: u32,
+    case: fn(Socket) -> Option<()>,
+) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (tell, told) = sync_channel(0);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            serve(stream, cases, case, &tell);
+            serve(stream, extra, cases, case, &tell);
         }
     });
     (address, told)
@@ -60,11 +70,12 @@ fn suite(cases: u32, case: fn(Socket) -> Option<()>) -> (SocketAddr, Receiver<St
 
 fn serve(
     stream: TcpStream,
+    extra: Option<(&str, &str)>,
     cases: u32,
     case: fn(Socket) -> Option<()>,
     tell: &SyncSender<String>,
 ) -> Option<()> {
-    let (mut socket, path) = Socket::accept(stream)?;
+    let (mut socket, path) = Socket::accept(stream, extra)?;
     // Whoever does not listen has dropped the receiver.
     let _ = tell.send(path.clone());
     if path.starts_with("/updateReports") {
@@ -88,7 +99,7 @@ struct Socket {
 }
 
 impl Socket {
-    fn accept(mut stream: TcpStream) -> Option<(Self, String)> {
+    fn accept(mut stream: TcpStream, extra: Option<(&str, &str)>) -> Option<(Self, String)> {
         stream.set_nodelay(true).ok()?;
         let mut head = Vec::new();
         let mut byte = [0];
@@ -98,7 +109,8 @@ impl Socket {
         }
         let request = parse_request(&head, &HeadLimits::default()).ok()?;
         let mut out = Vec::new();
-        encode_switching(&mut out, request.header("sec-websocket-key")?, None, &[]);
+        let key = request.header("sec-websocket-key")?;
+        encode_switching(&mut out, key, None, extra.as_slice());
         stream.write_all(&out).ok()?;
         let path = format!("{}?{}", request.path, request.query.unwrap_or_default());
         Some((Self { stream, inbound: Inbound::new(Role::Server) }, path))
@@ -198,18 +210,53 @@ fn a_suite_that_sends_without_reading_costs_little_memory_and_loses_nothing() {
     }
 }
 
+/// Of a message before it is compressed to a thousandth.
+const BOMB_BYTES: usize = 64 << 20;
+
+#[test]
+fn a_bomb_costs_little_memory_and_1009() {
+    fn bomb(mut socket: Socket) -> Option<()> {
+        let direction = Direction { window_bits: 15, context_takeover: true };
+        let (mut packed, mut frame) = (Vec::new(), Vec::new());
+        Deflator::new(direction, Effort::Quick).deflate(&vec![b'x'; BOMB_BYTES], &mut packed);
+        assert!(packed.len() < 1 << 20, "{}", packed.len());
+        encode_compressed_frame(&mut frame, Opcode::Text, &packed, None);
+        socket.stream.write_all(&frame).ok()?;
+        assert_eq!(close_code(&mut socket.stream), Some(1009));
+        Some(())
+    }
+    let extension = ("Sec-WebSocket-Extensions", "permessage-deflate");
+    for engine in ["uring", "epoll"] {
+        let (address, told) = suite_that_answers(Some(extension), 1, bomb);
+        let line = format!("ws://{address} --max-message-size 1m --engine {engine}");
+        let child = testee(&line).spawn().expect("it starts");
+        let mut path = String::new();
+        while !path.starts_with("/updateReports") {
+            path = told.recv_timeout(Duration::from_secs(100)).expect("it goes on");
+        }
+        let peak = peak_rss_bytes(child.id()).expect("it lives until its reports are written");
+        drop(told);
+        let (code, _, stderr) = ended(child);
+        assert_eq!(code, Some(0), "{engine}: {stderr}");
+        assert!(peak < RSS_BYTES_MAX, "{engine}: {peak} bytes");
+    }
+}
+
+/// The code of the masked Close that comes next, and is the last.
+fn close_code(stream: &mut TcpStream) -> Option<u16> {
+    let mut out = Vec::new();
+    stream.read_to_end(&mut out).ok()?;
+    assert_eq!((out[0], out[1] & 0x80), (0x88, 0x80));
+    Some(u16::from_be_bytes([out[6] ^ out[2], out[7] ^ out[3]]))
+}
+
 #[test]
 fn a_message_above_the_limit_is_answered_with_1009() {
     fn too_long(mut socket: Socket) -> Option<()> {
         let mut frame = Vec::new();
         encode_frame(&mut frame, Opcode::Text, &[b'x'; 1025], None);
         socket.stream.write_all(&frame).ok()?;
-        let mut out = Vec::new();
-        socket.stream.read_to_end(&mut out).ok()?;
-        // A masked Close with code 1009 and a reason.
-        assert_eq!((out[0], out[1] & 0x80), (0x88, 0x80));
-        let code = u16::from_be_bytes([out[6] ^ out[2], out[7] ^ out[3]]);
-        assert_eq!(code, 1009);
+        assert_eq!(close_code(&mut socket.stream), Some(1009));
         Some(())
     }
     let (address, _) = suite(60, too_long);
