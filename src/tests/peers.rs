@@ -295,3 +295,46 @@ fn limits_and_proxy_headers_come_before_a_handshake() {
         assert_eq!(proxy.is_ended(), !expected);
     }
 }
+
+#[test]
+fn the_limits_of_a_request_are_what_they_were_set_to() {
+    let world = world(
+        1,
+        &[
+            "--max-request-header-bytes",
+            "600",
+            "--max-request-headers",
+            "4",
+            "--max-request-line",
+            "64",
+            "--max-request-body-size",
+            "10",
+        ],
+    );
+    let get = |path: &str, lines: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+    let post = |body: &str| super::wire::post("a", body);
+    let chunks = |body: &str| {
+        let head = "POST /channels/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    };
+    let path = |length: usize| format!("/channels/{}", "x".repeat(length));
+    let ten = "0123456789";
+    let mut kept = Vec::new();
+    for (request, expected) in [
+        (get("/", &"X: y\r\n".repeat(3)), 200),
+        (get("/", &"X: y\r\n".repeat(4)), 431),
+        (get("/", &format!("X: {}\r\n", "y".repeat(560))), 200),
+        (get("/", &format!("X: {}\r\n", "y".repeat(600))), 431),
+        (get(&path(40), ""), 200),
+        (get(&path(60), ""), 414),
+        (post(ten), 200),
+        (post("01234567890"), 413),
+        (chunks(ten), 200),
+        (chunks("01234567890"), 413),
+    ] {
+        let peer = ask(&world, "192.0.2.1", &request);
+        assert_eq!(status(&peer), expected, "{request}");
+        kept.push(peer);
+    }
+    leave(&world, &kept);
+}
