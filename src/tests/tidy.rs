@@ -42,7 +42,8 @@ impl fmt::Display for Offence {
 }
 
 /// Packages that are workspaces of their own, so that their dependencies stay out of this one.
-const APART: &[&str] = &["benches/peers/", "src/fuzz/", "src/protocol/fuzz/"];
+const APART: &[&str] =
+    &["benches/peers/", "src/fuzz/", "src/protocol/differential/", "src/protocol/fuzz/"];
 
 /// Whether a file belongs to another workspace.
 pub(crate) fn is_apart(path: &str) -> bool {

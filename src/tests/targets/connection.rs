@@ -30,7 +30,6 @@ const KEY: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Ve
 struct Client {
     peer: RawPeer,
     asked_for_heads: bool,
-    was_broken: bool,
 }
 
 /// Runs a world as the bytes say.
@@ -119,7 +118,7 @@ fn step(world: &World, clients: &mut Vec<Client>, input: &mut Input<'_>) -> bool
     let what = input.byte();
     if clients.is_empty() || (what.is_multiple_of(16) && clients.len() < PEERS_MAX) {
         let peer = world.connect();
-        clients.push(Client { peer, asked_for_heads: false, was_broken: false });
+        clients.push(Client { peer, asked_for_heads: false });
         return false;
     }
     let count = clients.len();
@@ -145,10 +144,7 @@ fn step(world: &World, clients: &mut Vec<Client>, input: &mut Input<'_>) -> bool
             world.drain();
             return true;
         }
-        _ => {
-            client.was_broken = true;
-            client.peer.reset();
-        }
+        _ => client.peer.reset(),
     }
     false
 }
@@ -232,10 +228,8 @@ fn check(client: &Client) {
         }
         let len = response.content_length.expect("every body has a length");
         let len = usize::try_from(len).expect("a body in memory");
-        let Some(after) = behind.get(len..) else {
-            assert!(client.was_broken || client.peer.ending() != Some(Ok(())), "a body cut short");
-            return;
-        };
+        // A peer that does not read in time is cut off, in the middle of a body too.
+        let Some(after) = behind.get(len..) else { return };
         rest = after;
     }
 }

@@ -128,7 +128,7 @@ pub(crate) fn rooms_keep_their_walls(tree: &Tree) -> Vec<Offence> {
     let mut offences = Vec::new();
     for (room, words) in ROOMS {
         let inside: Vec<&Source> =
-            tree.rust().filter(|source| source.path.starts_with(room)).collect();
+            tree.product_tree().filter(|source| source.path.starts_with(room)).collect();
         offences.extend(words_in(
             inside.iter().copied(),
             Source::product_lines,
@@ -148,7 +148,7 @@ pub(crate) fn rooms_keep_their_walls(tree: &Tree) -> Vec<Offence> {
 /// The rooms below the programs are silent: what there is to say is returned.
 pub(crate) fn rooms_are_silent(tree: &Tree) -> Vec<Offence> {
     let rooms = ["src/protocol/", "src/transport/", "src/ring/"];
-    let inside = tree.rust().filter(|source| {
+    let inside = tree.product_tree().filter(|source| {
         rooms.iter().any(|room| source.path.starts_with(room))
             && !is_allowed(&source.path, PRINTS_ALLOWED)
     });
