@@ -19,6 +19,7 @@ import time
 from datetime import date
 from importlib import metadata
 from pathlib import Path
+from traceback import format_exception
 
 import trustme
 
@@ -102,8 +103,9 @@ def run_suite(tools, number, row, seconds, fill):
         with Stage(tools, f"{number:02}") as stage, Deadline(seconds):
             fill(stage, row)
             stage.check_servers()
-    except (Broken, OSError) as error:
-        row.faults.append(str(error))
+    except Exception as error:
+        what = str(error) if isinstance(error, Broken) else "".join(format_exception(error))
+        row.faults.append(what)
         row.failed = row.cases - row.ok - row.informational - row.non_strict - row.unimplemented
     row.seconds = round(time.monotonic() - began, 1)
     if not row.is_green:
