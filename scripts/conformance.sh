@@ -142,16 +142,22 @@ prepare_browser() {
 }
 
 mkdir -p -- "$cache"
+# Two runs at once would fetch into the same place, and measure each other's patience.
+exec 9>"$cache/.lock"
+if ! flock --nonblock 9; then
+  echo "conformance: another run has $cache: waiting for it" >&2
+  flock 9
+fi
 prepare_python
 prepare_node
 prepare_browser
 prepare_proxies
-build_release --package ringwire --package loadgen --bins
+build_release --package ringwire --package loadgen --bins 9>&-
 make_scratch
 trap_signals
 code=0
 run_foreground "$cache/python/bin/python" -B "$here/run.py" --release "$release" \
-  --cache "$cache" --scratch "$scratch" --out "$out" ${arguments[@]+"${arguments[@]}"} || code=$?
+  --cache "$cache" --scratch "$scratch" --out "$out" ${arguments[@]+"${arguments[@]}"} 9>&- || code=$?
 if [ "$write" = yes ] && [ "$code" -eq 0 ]; then
   "$root/scripts/machine.sh" >"$scratch/machine.json"
   make_result_directory conformance
