@@ -6,7 +6,10 @@
 
 use ringwire_protocol::http::{HeadLimits, HeadScanner, parse_response};
 use ringwire_protocol::sse;
-use ringwire_protocol::ws::{Cursor, Inbound, Limits, Role, encode_frame};
+use ringwire_protocol::ws::{
+    Cursor, Deflate, DeflateOffer, Deflator, Direction, Effort, Event, Inbound, Inflator, Limits,
+    Opcode, Role, check_switching, encode_frame, set_compressed,
+};
 use ringwire_ring::sim::{Faults, RawPeer};
 
 use super::input::Input;
@@ -26,6 +29,9 @@ const HELD_BYTES_MAX: usize = (16 + 64 + 16 + 2 * 16) * 1024 + 1024 + (256 + 2 *
 const KEY: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+/// The key in it.
+const KEY_TEXT: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
 /// A client, and whether its answers may have no body though they announce one.
 struct Client {
     peer: RawPeer,
@@ -42,7 +48,7 @@ pub(crate) fn connection(data: &[u8]) {
         mesh_capacity: input.pick(&[64, 1, 2, 16]),
         slots_max: input.pick(&[16, 3, 2]),
         socket_bytes: input.pick(&[64 * 1024, 1, 300, 4096]),
-        flags: flags(&mut input),
+        flags: flags(&mut input, seed),
         ..Plan::new(seed)
     };
     let world = World::new(&plan);
@@ -97,7 +103,7 @@ fn faults(input: &mut Input<'_>) -> Faults {
     }
 }
 
-fn flags(input: &mut Input<'_>) -> Vec<&'static str> {
+fn flags(input: &mut Input<'_>, seed: u64) -> Vec<&'static str> {
     let choices: [&[&str]; 8] = [
         &[],
         &["--max-message-size", "10"],
@@ -110,7 +116,14 @@ fn flags(input: &mut Input<'_>) -> Vec<&'static str> {
     ];
     let chosen = input.byte();
     let chosen = choices.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
-    chosen.flat_map(|(_, flags)| flags.iter().copied()).collect()
+    let compression: &[&str] = match seed >> 56 & 3 {
+        0 => &[],
+        1 => &["--compression", "shared", "--compression-threshold", "1"],
+        2 => &["--compression", "dedicated", "--compression-threshold", "10"],
+        _ => &["--compression", "dedicated", "--max-window-bits", "9"],
+    };
+    let chosen = chosen.flat_map(|(_, flags)| flags.iter().copied());
+    chosen.chain(compression.iter().copied()).collect()
 }
 
 /// One thing that happens; whether it is the end of the server.
@@ -150,43 +163,58 @@ fn step(world: &World, clients: &mut Vec<Client>, input: &mut Input<'_>) -> bool
 }
 
 fn request(input: &mut Input<'_>) -> String {
-    let name = input.pick(&["a", "b", "%61", "c"]);
-    match input.byte() % 10 {
-        0 => format!("GET /echo HTTP/1.1\r\nHost: h\r\n{KEY}\r\n"),
-        1 => format!("GET /channels/{name} HTTP/1.1\r\nHost: h\r\n{KEY}\r\n"),
-        2 => format!(
-            "GET /channels/{name} HTTP/1.1\r\nHost: h\r\n\
-             Sec-WebSocket-Protocol: ringwire.json.1\r\n{KEY}\r\n"
+    let choice = input.byte();
+    let name = ["a", "b", "%61", "c"][usize::from(choice % 4)];
+    let extra = match choice >> 4 & 3 {
+        0 => "",
+        1 => "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+        2 => "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n",
+        _ => "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
+    };
+    let channel = format!("/channels/{name}");
+    match input.byte() {
+        200.. => format!(
+            "POST {channel} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n\
+             3;x\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n"
         ),
-        3 => {
-            format!("GET /channels/{name} HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
-        }
-        4 => format!("GET /channels/{name} HTTP/1.1\r\nHost: h\r\n\r\n"),
-        5 => format!(
-            "GET /channels/{name}?since=00000000000000ab:1&wait={} HTTP/1.1\r\nHost: h\r\n\r\n",
-            input.byte() % 32
-        ),
-        6 | 7 => {
-            let body = vec!['x'; usize::from(input.byte())];
-            let body: String = body.into_iter().collect();
-            let len = body.len();
-            format!(
-                "POST /channels/{name} HTTP/1.1\r\nHost: h\r\nContent-Length: {len}\r\n\r\n{body}"
-            )
-        }
-        8 => "GET / HTTP/1.1\r\nHost: h\r\nOrigin: http://b\r\n\r\n".to_owned(),
-        _ => "OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_owned(),
+        kind => match kind % 10 {
+            0 => format!("GET /echo HTTP/1.1\r\nHost: h\r\n{extra}{KEY}\r\n"),
+            1 => format!("GET {channel} HTTP/1.1\r\nHost: h\r\n{extra}{KEY}\r\n"),
+            2 => format!(
+                "GET {channel} HTTP/1.1\r\nHost: h\r\n{extra}\
+                 Sec-WebSocket-Protocol: ringwire.json.1\r\n{KEY}\r\n"
+            ),
+            3 => format!("GET {channel} HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"),
+            4 => format!("GET {channel} HTTP/1.1\r\nHost: h\r\n\r\n"),
+            5 => format!(
+                "GET {channel}?since=00000000000000ab:1&wait={} HTTP/1.1\r\nHost: h\r\n\r\n",
+                input.byte() % 32
+            ),
+            6 | 7 => {
+                let len = usize::from(input.byte());
+                let body = "x".repeat(len);
+                format!("POST {channel} HTTP/1.1\r\nHost: h\r\nContent-Length: {len}\r\n\r\n{body}")
+            }
+            8 => "GET / HTTP/1.1\r\nHost: h\r\nOrigin: http://b\r\n\r\n".to_owned(),
+            _ => "OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_owned(),
+        },
     }
 }
 
 /// A frame as a client sends it, its first byte as it comes.
 fn frame(input: &mut Input<'_>) -> Vec<u8> {
-    use ringwire_protocol::ws::Opcode;
     let first = input.byte();
     let len = usize::from(input.byte()) * if first & 0x40 == 0 { 1 } else { 257 };
     let key = [input.byte(), 0, 1, 0xFF];
     let mut payload = input.take(len).to_vec();
     payload.resize(len, b'.');
+    let is_compressed = first & 0x80 != 0;
+    if is_compressed {
+        let direction = Direction { window_bits: 9, context_takeover: false };
+        let mut compressed = Vec::new();
+        Deflator::new(direction, Effort::Quick).deflate(&payload, &mut compressed);
+        payload = compressed;
+    }
     let mut out = Vec::new();
     encode_frame(&mut out, Opcode::Text, &payload, Some(key));
     // Mostly whole texts and binaries, and everything else too.
@@ -196,6 +224,9 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
         24..=31 => 0x80 | (first & 0x0F),
         _ => (first & 0x0F) | (first & 0x10) << 3,
     };
+    if is_compressed {
+        set_compressed(&mut out);
+    }
     out
 }
 
@@ -214,7 +245,13 @@ fn check(client: &Client) {
         let (head, behind) = rest.split_at(end);
         let response = parse_response(head).expect("a well-formed answer");
         if response.status == 101 {
-            return check_frames(behind);
+            let offered = ["ringwire.json.1".to_owned()];
+            let offer = DeflateOffer::default();
+            // Whoever did not offer compression is not answered with it: then there is nothing
+            // to be too generous with here.
+            let switched = check_switching(&response, KEY_TEXT, &offered, Some(&offer));
+            let deflate = switched.expect("a 101 as it should be").deflate;
+            return check_frames(behind, deflate);
         }
         let is_stream = response.header("Content-Type") == Some(b"text/event-stream");
         if is_stream && response.status == 200 {
@@ -234,10 +271,19 @@ fn check(client: &Client) {
     }
 }
 
-fn check_frames(bytes: &[u8]) {
+fn check_frames(bytes: &[u8], deflate: Option<Deflate>) {
     let limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 0 };
     let mut bytes = bytes.to_vec();
-    let mut inbound = Inbound::new(Role::Client);
+    let mut inbound = match deflate {
+        Some(_) => Inbound::with_deflate(Role::Client),
+        None => Inbound::new(Role::Client),
+    };
+    let mut inflator = deflate.map(|deflate| Inflator::new(deflate.incoming(Role::Client)));
+    let mut scratch = Vec::new();
     let mut cursor = Cursor::new(&mut bytes);
-    while inbound.next(&mut cursor, &limits).expect("well-formed frames").is_some() {}
+    while let Some(event) = inbound.next(&mut cursor, &limits).expect("well-formed frames") {
+        if let (Event::Compressed { kind, payload }, Some(inflator)) = (event, &mut inflator) {
+            inflator.inflate(payload, kind, &limits, &mut scratch).expect("an unbroken context");
+        }
+    }
 }
