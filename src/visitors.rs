@@ -97,7 +97,7 @@ impl Visitors {
     }
 
     /// Connections that count, of all addresses.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn total(&self) -> u32 {
         let sum = |shard: &Mutex<HashMap<Visitor, u32>>| {
             shard.lock().unwrap_or_else(PoisonError::into_inner).values().sum::<u32>()
