@@ -43,7 +43,8 @@ impl Cork {
         let end = start + len;
         self.bytes.resize(end, 0);
         match self.pieces.last_mut() {
-            Some(last) if last.slot == slot => last.end = end,
+            // What was taken out of the last piece must not come back into it.
+            Some(last) if last.slot == slot && last.end == start => last.end = end,
             _ => self.pieces.push(Piece { slot, start, end }),
         }
         &mut self.bytes[start..]

@@ -5,7 +5,9 @@ use ringwire_ring::sim::{Faults, each_seed};
 
 use super::echo::UPGRADE;
 use super::secure_peer::{BufferedPeer, SecurePeer, Terms};
-use super::wire::{Heard, close_payload, events, frame, heard, messages, post, stream, upgrade};
+use super::wire::{
+    Heard, close_payload, events, frame, heard, messages, position_of, post, stream, upgrade,
+};
 use super::world::{Plan, World, is_whole};
 use crate::metrics::{DropReason, HandshakeFailure, State, Transport};
 
@@ -149,6 +151,23 @@ fn a_slow_reader_is_bounded_and_cut() {
     }
     assert_eq!(world.drops(DropReason::SlowConsumer), 1);
     assert!(held_most < 2 * 64 * 1024, "{held_most} bytes held");
+}
+
+#[test]
+fn what_follows_a_slice_within_the_turn_repeats_nothing() {
+    let (world, terms) = secure(Plan::new(12));
+    let publisher = world.connect_secure(&terms);
+    let read = "GET /channels/a HTTP/1.1\r\nHost: h\r\n\r\n";
+    let begin = position_of(&world.exchange_secure(&publisher, read));
+    assert!(world.exchange_secure(&publisher, &post("a", "news")).starts_with("HTTP/1.1 200 "));
+    // The 101 is gathered, the slice is queued, and then the answer to the Close is gathered.
+    let peer = world.connect_secure(&terms);
+    let mut asked = upgrade(&format!("a?since={begin}"), "").into_bytes();
+    asked.extend(frame(Opcode::Close, &close_payload(1000)));
+    peer.send(&asked);
+    world.run_until(|| peer.is_closed());
+    let expected = [Heard::Text("news".to_owned()), Heard::Close(1000, String::new())];
+    assert_eq!(heard(&peer.received()), expected);
 }
 
 #[test]
