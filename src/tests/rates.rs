@@ -6,7 +6,7 @@ use ringwire_protocol::ws::Opcode;
 use ringwire_ring::sim::{Faults, RawPeer, each_seed};
 
 use super::echo::UPGRADE;
-use super::wire::{Heard, frame, heard};
+use super::wire::{Heard, frame, heard, upgrade};
 use super::world::{Plan, World};
 use crate::metrics::DropReason;
 
@@ -135,6 +135,26 @@ fn messages_that_are_whole_in_time_go_on_for_ever() {
     assert_eq!(heard(&peer.received()).last(), Some(&Heard::Ping));
     assert_eq!(world.drops(DropReason::MessageTimeout), 0);
     peer.fin();
+    world.run_empty();
+}
+
+#[test]
+fn who_was_told_to_close_wins_no_time_with_further_messages() {
+    let world = world(&["--message-timeout", "2s", "--client-publish", "off"]);
+    let peer = world.open(&upgrade("a", ""));
+    let message = frame(Opcode::Text, b"hello");
+    peer.send(&message);
+    let begun_ns = world.sim.now_ns();
+    peer.send(&message[..4]);
+    while !peer.is_ended() && world.sim.now_ns() - begun_ns < 60_000_000_000 {
+        world.pass_ms(500);
+        peer.send(&message[4..]);
+        peer.send(&message[..4]);
+    }
+    // Five seconds for the peer's Close.
+    let took_ms = (world.sim.now_ns() - begun_ns) / 1_000_000;
+    assert!((5000..6000).contains(&took_ms), "{took_ms} ms");
+    assert_eq!(world.drops(DropReason::CloseTimeout), 1);
     world.run_empty();
 }
 

@@ -147,6 +147,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
     /// Sees to it that a message that has just begun is looked at in time. The next look at the
     /// peer's life is soon enough, and traffic moves no timer, unless messages have less time.
     pub(super) fn watch_message(&mut self, slot: Slot) {
+        if !self.table.find(slot).is_some_and(|connection| connection.may_send()) {
+            // Its end has a deadline of its own, which no message may move.
+            return;
+        }
         let limits = &self.limits;
         let look_ns = limits.ping_interval_ns.max(limits.pong_timeout_ns) + 2 * TICK_NS;
         if limits.message_timeout_ns < look_ns {
