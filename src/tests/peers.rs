@@ -83,6 +83,22 @@ fn without_a_limit_nobody_is_counted() {
     leave(&world, &peers);
 }
 
+#[test]
+fn a_proxy_that_is_too_late_with_its_header_is_refused_once() {
+    let world = world(1, &["--trusted-proxy", "10.0.0.0/8"]);
+    let slow = world.connect_from("10.0.0.1");
+    slow.send(b"PROXY TCP4 192.0.2.1");
+    world.run_until(|| is_whole(&slow.received()));
+    assert_eq!(status(&slow), 408);
+    slow.send(b" x\r\n");
+    world.run_until(|| slow.is_ended());
+    world.pass_ms(10);
+    slow.fin();
+    world.run_empty();
+    assert_eq!(String::from_utf8_lossy(&slow.received()).matches("HTTP/1.1 ").count(), 1);
+    assert_eq!(world.drops(DropReason::Reset), 0);
+}
+
 /// A request that claims to come from somebody.
 fn forwarded(request: &str, chain: &str) -> String {
     request.replacen("Host: h\r\n", &format!("Host: h\r\nX-Forwarded-For: {chain}\r\n"), 1)

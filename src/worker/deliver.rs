@@ -137,6 +137,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         connection.lane.flags.set(Flags::FIN_AFTER_LAST);
         connection.lane.flags.clear(Flags::STOPS_READING);
+        connection.lane.flags.clear(Flags::PROXY_DUE);
         self.held_bytes -= connection.held_bytes();
         connection.held = None;
         if connection.lane.flags.has(Flags::PONG_DUE) {
