@@ -56,6 +56,10 @@ impl Tokens {
             return false;
         }
         let given = given.trim_ascii_start();
+        // No token is so long; each of them would be gone through for every byte of it.
+        if given.len() > TOKEN_BYTES_MAX {
+            return false;
+        }
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
         // All of them are looked at, whichever it is.
         list.iter().fold(false, |found, token| found | is_same(token, given))
