@@ -69,6 +69,12 @@ impl Press {
         if !self.takes(payload.len()) {
             return None;
         }
+        let compressed = self.compress_anyhow(window, payload);
+        (compressed.len() < payload.len()).then_some(compressed)
+    }
+
+    /// The payload compressed, though it may become longer.
+    pub(crate) fn compress_anyhow(&mut self, window: Window, payload: &[u8]) -> &[u8] {
         let (place, window_bits) = match window {
             Window::Wide => (&mut self.wide, self.wide_bits),
             Window::Narrow => (&mut self.narrow, WINDOW_BITS_MIN),
@@ -77,7 +83,7 @@ impl Press {
         let deflator = place.get_or_insert_with(|| Deflator::new(direction, self.effort));
         self.calls += 1;
         squeeze(deflator, payload, &mut self.compressed);
-        (self.compressed.len() < payload.len()).then_some(&self.compressed)
+        &self.compressed
     }
 
     /// The payload compressed in a connection's own context, which it now is part of, so that this

@@ -45,10 +45,13 @@ pub struct Context<'c> {
     pub(crate) messages_sent: &'c mut u64,
     pub(crate) press: &'c mut Press,
     pub(crate) contexts: Option<&'c mut Contexts>,
+    /// The handler is given a message that came compressed.
+    pub(crate) is_asked_in_kind: bool,
 }
 
 impl Context<'_> {
-    /// Sends one message, compressed if that was agreed on and is worth it.
+    /// Sends one message, compressed if that was agreed on and is worth it. What is sent while a
+    /// compressed message is handled is compressed whatever it is: the peer does the same.
     ///
     /// # Errors
     /// [`Overrun`] when the peer reads too slowly; the connection is then closed with 3008.
@@ -60,7 +63,7 @@ impl Context<'_> {
         }
         *self.messages_sent += 1;
         if self.lane.flags.has(Flags::DEFLATE)
-            && self.press.takes(payload.len())
+            && (self.is_asked_in_kind || self.press.takes(payload.len()))
             && self.write_compressed(kind, payload)
         {
             return Ok(());
@@ -92,6 +95,7 @@ impl Context<'_> {
                 self.lane.flags.clear(Flags::CONTEXT_STALE);
                 own.compress(payload, is_stale, self.press)
             }
+            None if self.is_asked_in_kind => self.press.compress_anyhow(window, payload),
             None => match self.press.compress(window, payload) {
                 Some(compressed) => compressed,
                 None => return false,

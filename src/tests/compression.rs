@@ -66,7 +66,7 @@ fn offers_are_answered_as_the_mode_says() {
 }
 
 #[test]
-fn messages_come_back_compressed_from_the_threshold_on() {
+fn messages_come_back_compressed_in_kind_and_from_the_threshold_on() {
     for flags in [SHARED, DEDICATED] {
         for server_window_bits in [9, 12, 15] {
             let world = World::new(&plan(&flags));
@@ -77,13 +77,13 @@ fn messages_come_back_compressed_from_the_threshold_on() {
                     let text = &json(len, round).into_bytes()[..len.min(json(len, round).len())];
                     let text = [text, &vec![b' '; len - text.len()]].concat();
                     speaker.send(&text);
-                    assert_eq!(speaker.wait(&world), Said::Message(text.clone(), compressed));
+                    assert_eq!(speaker.wait(&world), Said::Message(text.clone(), true));
                     speaker.send_plain(&text);
                     assert_eq!(speaker.wait(&world), Said::Message(text, compressed));
                 }
             }
             speaker.send(b"");
-            assert_eq!(speaker.wait(&world), Said::Message(Vec::new(), false));
+            assert_eq!(speaker.wait(&world), Said::Message(Vec::new(), true));
             speaker.peer.fin();
             world.run_empty();
         }
@@ -91,7 +91,7 @@ fn messages_come_back_compressed_from_the_threshold_on() {
 }
 
 #[test]
-fn what_does_not_shrink_goes_as_it_is() {
+fn what_does_not_shrink_goes_as_it_is_unless_asked_in_kind() {
     let mut word = 1_u64;
     let mut letter = || {
         word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -100,11 +100,17 @@ fn what_does_not_shrink_goes_as_it_is() {
     let noise: String = (0..2000).map(|_| letter()).collect();
     let world = World::new(&plan(&SHARED));
     let mut speaker = Speaker::open(&world, "/echo", OFFER);
-    speaker.send(noise.as_bytes());
-    let Said::Message(said, compressed) = speaker.wait(&world) else { panic!("a message") };
-    assert_eq!(said, noise.as_bytes());
-    assert!(!compressed, "it was tried and became longer");
-    assert_eq!(compressions(&world), (0, 1));
+    for (in_kind, calls) in [(false, 1), (true, 2)] {
+        if in_kind {
+            speaker.send(noise.as_bytes());
+        } else {
+            speaker.send_plain(noise.as_bytes());
+        }
+        let Said::Message(said, compressed) = speaker.wait(&world) else { panic!("a message") };
+        assert_eq!(said, noise.as_bytes());
+        assert_eq!(compressed, in_kind, "it was tried and became longer");
+        assert_eq!(compressions(&world), (0, calls));
+    }
 }
 
 #[test]

@@ -102,8 +102,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     );
                 }
                 let contexts = contexts.as_deref_mut();
-                let mut context =
-                    Context { slot, lane, egress, effects, messages_sent, press, contexts };
+                let mut context = Context {
+                    slot,
+                    lane,
+                    egress,
+                    effects,
+                    messages_sent,
+                    press,
+                    contexts,
+                    is_asked_in_kind: false,
+                };
                 app.on_drain(session, &mut context);
                 self.held_bytes = self.held_bytes + connection.role.held_bytes() - before;
                 self.perform();

@@ -98,8 +98,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
         lane.flags.set(deflate_flags);
         if let Role::WebSocket { session, contexts, .. } = &mut connection.role {
             let contexts = contexts.as_deref_mut();
-            let mut context =
-                Context { slot, lane, egress, effects, messages_sent, press, contexts };
+            let mut context = Context {
+                slot,
+                lane,
+                egress,
+                effects,
+                messages_sent,
+                press,
+                contexts,
+                is_asked_in_kind: false,
+            };
             app.on_open(session, &mut context);
         }
         self.held_bytes += connection.role.held_bytes();

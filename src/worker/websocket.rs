@@ -78,8 +78,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 Ok(Some(Event::Message { kind, payload })) => {
                     messages += 1;
                     let contexts = contexts.as_deref_mut();
-                    let mut context =
-                        Context { slot, lane, egress, effects, messages_sent, press, contexts };
+                    let mut context = Context {
+                        slot,
+                        lane,
+                        egress,
+                        effects,
+                        messages_sent,
+                        press,
+                        contexts,
+                        is_asked_in_kind: false,
+                    };
                     app.on_message(session, Message { kind, payload }, &mut context);
                 }
                 Ok(Some(Event::Compressed { kind, payload })) => {
@@ -90,8 +98,16 @@ impl<D: Driver, A: Application> Worker<D, A> {
                         Err(violation) => break Stop::violated(life, violation),
                     };
                     let contexts = contexts.as_deref_mut();
-                    let mut context =
-                        Context { slot, lane, egress, effects, messages_sent, press, contexts };
+                    let mut context = Context {
+                        slot,
+                        lane,
+                        egress,
+                        effects,
+                        messages_sent,
+                        press,
+                        contexts,
+                        is_asked_in_kind: true,
+                    };
                     app.on_message(session, Message { kind, payload }, &mut context);
                 }
                 Ok(Some(Event::Ping(payload))) if lane.queued_bytes() > 0 => {
