@@ -84,6 +84,16 @@ fn without_a_limit_nobody_is_counted() {
 }
 
 #[test]
+fn what_comes_behind_a_proxy_header_counts_as_received_once() {
+    let world = world(1, &["--trusted-proxy", "10.0.0.0/8"]);
+    let bytes = format!("PROXY TCP4 192.0.2.1 10.0.0.2 4660 80\r\n{INDEX}");
+    let peer = ask(&world, "10.0.0.1", &bytes);
+    assert_eq!(status(&peer), 200);
+    assert_eq!(world.metrics[0].bytes_received.value(), bytes.len() as u64);
+    leave(&world, &[peer]);
+}
+
+#[test]
 fn a_proxy_that_is_too_late_with_its_header_is_refused_once() {
     let world = world(1, &["--trusted-proxy", "10.0.0.0/8"]);
     let slow = world.connect_from("10.0.0.1");

@@ -160,8 +160,14 @@ impl<D: Driver, A: Application> Worker<D, A> {
         };
         let is_secure = self.begin_proper(slot);
         let may_stay = source.is_none_or(|source| self.count_for(slot, source.ip(), is_secure));
-        if may_stay && used < all.len() {
-            self.received(slot, &mut all[used..]);
+        if !may_stay || used == all.len() {
+            return;
+        }
+        // Noted as received already.
+        if is_secure {
+            self.received_tls(slot, &mut all[used..]);
+        } else {
+            self.received_plain(slot, &mut all[used..]);
         }
     }
 
