@@ -36,6 +36,8 @@ const KEY_TEXT: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 struct Client {
     peer: RawPeer,
     asked_for_heads: bool,
+    /// What it may still send: through small buffers everything takes its steps.
+    sends_bytes_max: usize,
 }
 
 /// Runs a world as the bytes say.
@@ -47,18 +49,20 @@ pub(crate) fn connection(data: &[u8]) {
         faults: faults(&mut input),
         mesh_capacity: input.pick(&[64, 1, 2, 16]),
         slots_max: input.pick(&[16, 3, 2]),
-        socket_bytes: input.pick(&[64 * 1024, 1, 300, 4096]),
+        socket_bytes: input.pick(&[64 * 1024, 20, 300, 4096]),
         flags: flags(&mut input, seed),
         ..Plan::new(seed)
     };
     let world = World::new(&plan);
+    let is_fast = plan.faults == Faults::none();
+    let sends_bytes_max = if is_fast { plan.socket_bytes * 10 } else { 4096 }.clamp(1000, 100_000);
     let mut clients: Vec<Client> = Vec::new();
     let mut drains = false;
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
             break;
         }
-        drains |= step(&world, &mut clients, &mut input);
+        drains |= step(&world, &mut clients, &mut input, sends_bytes_max);
         let held = world.held_bytes();
         assert!(held <= HELD_BYTES_MAX * clients.len(), "{held} bytes are held");
     }
@@ -127,11 +131,16 @@ fn flags(input: &mut Input<'_>, seed: u64) -> Vec<&'static str> {
 }
 
 /// One thing that happens; whether it is the end of the server.
-fn step(world: &World, clients: &mut Vec<Client>, input: &mut Input<'_>) -> bool {
+fn step(
+    world: &World,
+    clients: &mut Vec<Client>,
+    input: &mut Input<'_>,
+    sends_bytes_max: usize,
+) -> bool {
     let what = input.byte();
     if clients.is_empty() || (what.is_multiple_of(16) && clients.len() < PEERS_MAX) {
         let peer = world.connect();
-        clients.push(Client { peer, asked_for_heads: false });
+        clients.push(Client { peer, asked_for_heads: false, sends_bytes_max });
         return false;
     }
     let count = clients.len();
@@ -233,7 +242,9 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
 impl Client {
     fn send(&mut self, bytes: &[u8]) {
         self.asked_for_heads |= bytes.contains(&b'D');
-        self.peer.send(bytes);
+        let len = bytes.len().min(self.sends_bytes_max);
+        self.sends_bytes_max -= len;
+        self.peer.send(&bytes[..len]);
     }
 }
 
