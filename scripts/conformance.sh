@@ -89,8 +89,7 @@ mark_made() {
 }
 
 prepare_python() {
-  local made_of=("$here/requirements.txt" "$here/correct_kosoku.py")
-  is_made "$cache/python" "${made_of[@]}" && return 0
+  is_made "$cache/python" "$here/requirements.txt" && return 0
   if ! python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' \
     2>/dev/null; then
     install_system python3 python3-venv
@@ -99,8 +98,7 @@ prepare_python() {
   python3 -m venv "$cache/python"
   timeout 600 "$cache/python/bin/pip" install --quiet --disable-pip-version-check \
     --requirement "$here/requirements.txt"
-  "$cache/python/bin/python" -B "$here/correct_kosoku.py"
-  mark_made "$cache/python" "${made_of[@]}"
+  mark_made "$cache/python" "$here/requirements.txt"
 }
 
 prepare_node() {
