@@ -241,3 +241,19 @@ fn a_stream_that_is_asked_for_behind_a_request_ends_with_its_peer() {
         });
     }
 }
+
+#[test]
+fn what_comes_behind_a_request_for_a_stream_is_not_kept_and_its_end_is_seen() {
+    each_seed(8, |seed| {
+        let world = World::new(&Plan { workers: 2, ..Plan::new(seed) });
+        let peer = world.connect();
+        peer.send(stream("a", "").as_bytes());
+        peer.send(&[b'x'; 100_000]);
+        world.run_until(|| peer.received().starts_with(b"HTTP/1.1 200 "));
+        world.run_until(|| peer.unsent_bytes() == 0 && world.held_bytes() == 0);
+        assert!(!peer.is_ended());
+        peer.fin();
+        world.run_until(|| peer.is_ended());
+        world.run_empty();
+    });
+}

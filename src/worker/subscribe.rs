@@ -164,6 +164,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.assign(slot, Role::Stream);
         self.set_deadline(slot, self.limits.ping_interval_ns);
         self.deliver_slice(slot, slice, true);
+        // What came behind the request meanwhile is nothing to a stream, but its end is.
+        self.read_again(slot);
         if self.is_draining() {
             self.dismiss(slot);
         }
