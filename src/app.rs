@@ -17,8 +17,8 @@ use ringwire_protocol::ws::{Kind, Upgrade, choose_subprotocol};
 
 use crate::channels::Name;
 
-pub(crate) use context::Effect;
 pub use context::{Context, Overrun};
+pub(crate) use context::{Effect, Reply};
 pub use later::Later;
 pub(crate) use later::{Command, Remote, Verdict};
 pub use surface::{Publisher, Surface, SurfaceSession};

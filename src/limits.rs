@@ -33,6 +33,10 @@ pub(crate) const GATHERED_MAX: usize = 256;
 /// never idle, some tenths of a millisecond.
 pub(crate) const GATHERING_TURNS: usize = 4;
 
+/// Bytes inflated in one turn before the rest waits for the next: with what compressing as many
+/// again costs, some milliseconds. A peer's 64 KiB can be 64 MiB.
+pub(crate) const INFLATED_BYTES_MAX: usize = 1024 * 1024;
+
 /// The limits of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {

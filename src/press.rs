@@ -10,6 +10,8 @@ use ringwire_protocol::ws::{
     WINDOW_BITS_MIN,
 };
 
+use crate::limits::INFLATED_BYTES_MAX;
+
 /// Bytes that a scratch buffer keeps between two uses.
 const SCRATCH_BYTES_MAX: usize = 256 * 1024;
 
@@ -111,6 +113,8 @@ fn squeeze(deflator: &mut Deflator, payload: &[u8], out: &mut Vec<u8>) {
 pub(crate) struct Bellows {
     inflator: Option<Inflator>,
     inflated: Vec<u8>,
+    /// Bytes inflated in this turn.
+    turn_bytes: usize,
 }
 
 impl Bellows {
@@ -128,7 +132,19 @@ impl Bellows {
         let inflator = contexts
             .and_then(Contexts::inflator)
             .unwrap_or_else(|| scratch.get_or_insert_with(|| Inflator::new(direction)));
-        inflator.inflate(payload, kind, limits, &mut self.inflated)
+        let inflated = inflator.inflate(payload, kind, limits, &mut self.inflated)?;
+        self.turn_bytes += inflated.len();
+        Ok(inflated)
+    }
+
+    /// A new turn, with a new share.
+    pub(crate) fn begin_turn(&mut self) {
+        self.turn_bytes = 0;
+    }
+
+    /// Whether this turn has had its share.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.turn_bytes > INFLATED_BYTES_MAX
     }
 
     /// Gives back what a long message needed.

@@ -40,6 +40,10 @@ const MESH_CAPACITY: usize = 4096;
 /// Bytes of letters that wait for one worker before it counts as behind.
 const MESH_OVERFLOW_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What is said when a token guards one of the two ways to publish.
+const TOKEN_NOTE: &str = "--publish-token guards POST; WebSocket clients publish without it unless \
+                          --client-publish off";
+
 /// What is said when no connection fits.
 const TOO_FEW_DESCRIPTORS: &str = "the descriptor limit leaves none for connections; raise it \
                                    (`ulimit -n`)";
@@ -71,6 +75,9 @@ pub fn serve<A: Application>(
     let admin = AdminState::new(server.metrics.clone(), server.build(&logger));
     let mut lines = vec![server.to_string()];
     lines.extend_from_slice(&server.notes);
+    if config.publish_tokens.is_some() && config.client_publish {
+        lines.push(TOKEN_NOTE.to_owned());
+    }
     let mut admin_listener = None;
     if let Some(address) = config.admin_listen {
         let listener = Admin::bind(address)?;

@@ -88,8 +88,11 @@ pub(crate) struct Worker<D, A: Application> {
     ending: Vec<Slot>,
     /// Connections whose held input may be handled again.
     ready: Vec<Slot>,
-    /// Publishers that wait until the workers have passed on what they sent.
+    /// Publishers that wait until the workers have passed on what they sent, and those whose
+    /// compressed messages are too much for one turn.
     throttled: Vec<Slot>,
+    /// Somebody is throttled until the next turn only.
+    is_deferring: bool,
     home: Home,
     local: Local,
     /// Connections that may pull their next slice once the batch is over.
@@ -172,6 +175,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
             ending: Vec::new(),
             ready: Vec::new(),
             throttled: Vec::new(),
+            is_deferring: false,
             home: Home::new(workers, limits.channels),
             local: Local::new(workers, slots_max),
             press: Press::new(
@@ -224,6 +228,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         self.mesh.awake();
         self.now_ns = self.driver.now_ns();
         self.logger.tick(self.now_ns);
+        self.bellows.begin_turn();
         self.resume_accepting();
         let quiet = completions.is_empty();
         for completion in completions.drain(..) {
@@ -268,6 +273,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let is_busy = !self.loopback.is_empty()
             || self.home_requests > 0
             || self.secure.is_busy()
+            || self.is_deferring
             || (self.made_room && waits_for_room);
         if is_busy || !self.mesh.prepare_to_sleep() {
             return 0;

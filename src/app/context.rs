@@ -43,6 +43,11 @@ pub struct Context<'c> {
     pub(crate) egress: &'c mut Egress,
     pub(crate) effects: &'c mut Vec<Effect>,
     pub(crate) messages_sent: &'c mut u64,
+    pub(crate) reply: Reply<'c>,
+}
+
+/// How what a handler sends is compressed, if that was agreed on.
+pub(crate) struct Reply<'c> {
     pub(crate) press: &'c mut Press,
     pub(crate) contexts: Option<&'c mut Contexts>,
     /// The handler is given a message that came compressed.
@@ -63,7 +68,7 @@ impl Context<'_> {
         }
         *self.messages_sent += 1;
         if self.lane.flags.has(Flags::DEFLATE)
-            && (self.is_asked_in_kind || self.press.takes(payload.len()))
+            && (self.reply.is_asked_in_kind || self.reply.press.takes(payload.len()))
             && self.write_compressed(kind, payload)
         {
             return Ok(());
@@ -89,14 +94,15 @@ impl Context<'_> {
     fn write_compressed(&mut self, kind: Kind, payload: &[u8]) -> bool {
         let Some(window) = self.lane.flags.window() else { return false };
         let is_stale = self.lane.flags.has(Flags::CONTEXT_STALE);
-        let own = self.contexts.as_deref_mut().filter(|own| own.compresses());
+        let Reply { press, contexts, is_asked_in_kind } = &mut self.reply;
+        let own = contexts.as_deref_mut().filter(|own| own.compresses());
         let compressed = match own {
             Some(own) => {
                 self.lane.flags.clear(Flags::CONTEXT_STALE);
-                own.compress(payload, is_stale, self.press)
+                own.compress(payload, is_stale, press)
             }
-            None if self.is_asked_in_kind => self.press.compress_anyhow(window, payload),
-            None => match self.press.compress(window, payload) {
+            None if *is_asked_in_kind => press.compress_anyhow(window, payload),
+            None => match press.compress(window, payload) {
                 Some(compressed) => compressed,
                 None => return false,
             },

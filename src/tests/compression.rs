@@ -2,7 +2,9 @@
 //!
 //! Not here: the streams and the negotiation by themselves (`protocol`'s tests).
 
-use ringwire_protocol::ws::{DeflateOffer, Deflator, Direction, Effort};
+use ringwire_protocol::ws::{
+    DeflateOffer, Deflator, Direction, Effort, Opcode, encode_compressed_frame,
+};
 use ringwire_ring::sim::{Faults, each_seed};
 
 use super::speaker::{OFFER, Said, Speaker, request};
@@ -438,10 +440,9 @@ fn a_drain_closes_compressed_connections_as_others() {
             });
             // After our Close a message is not looked at any more, not inflated either.
             speaker.send_compressed(&[0x07]);
-            speaker.peer.send(&super::wire::frame(
-                ringwire_protocol::ws::Opcode::Close,
-                &super::wire::close_payload(1001),
-            ));
+            speaker
+                .peer
+                .send(&super::wire::frame(Opcode::Close, &super::wire::close_payload(1001)));
         }
         world.run_until(|| speakers.iter().all(|speaker| speaker.peer.is_ended()));
         speakers.iter().for_each(|speaker| speaker.peer.fin());
@@ -449,4 +450,31 @@ fn a_drain_closes_compressed_connections_as_others() {
         assert_eq!(world.drops(DropReason::Protocol), 0);
         assert_eq!(world.held_bytes(), 0);
     }
+}
+
+/// Whoever makes little of much to read does not keep the worker from the others.
+#[test]
+fn a_turn_inflates_no_more_than_its_share() {
+    let world = World::new(&plan(&SHARED));
+    let mut bomber = Speaker::open(&world, "/echo", OFFER);
+    let text = vec![b' '; 60_000];
+    let mut compressed = Vec::new();
+    let direction = Direction { window_bits: 15, context_takeover: false };
+    Deflator::new(direction, Effort::Quick).deflate(&text, &mut compressed);
+    let count = 600;
+    let mut frame = Vec::new();
+    encode_compressed_frame(&mut frame, Opcode::Text, &compressed, Some([7, 8, 9, 10]));
+    bomber.peer.send(&frame.repeat(count));
+    let (mut said, mut received, mut most) = (0, 0, 0);
+    world.run_until(|| {
+        let now = world.metrics[0].messages_received.value();
+        most = most.max(now - received);
+        received = now;
+        said += bomber.hear().len();
+        said == count
+    });
+    let share = crate::limits::INFLATED_BYTES_MAX / text.len() + 2;
+    assert!(most > 1 && most <= share as u64, "{most} messages in a turn, {share} are its share");
+    bomber.peer.fin();
+    world.run_empty();
 }

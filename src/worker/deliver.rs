@@ -8,7 +8,7 @@ use ringwire_ring::{Driver, Errno, Failure, Shutdown, Slot};
 
 use super::Worker;
 use super::websocket::write_pong;
-use crate::app::{Application, Context};
+use crate::app::{Application, Context, Reply};
 use crate::connection::Role;
 use crate::lane::Flags;
 use crate::metrics::DropReason;
@@ -102,16 +102,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
                     );
                 }
                 let contexts = contexts.as_deref_mut();
-                let mut context = Context {
-                    slot,
-                    lane,
-                    egress,
-                    effects,
-                    messages_sent,
-                    press,
-                    contexts,
-                    is_asked_in_kind: false,
-                };
+                let reply = Reply { press, contexts, is_asked_in_kind: false };
+                let mut context = Context { slot, lane, egress, effects, messages_sent, reply };
                 app.on_drain(session, &mut context);
                 self.held_bytes = self.held_bytes + connection.role.held_bytes() - before;
                 self.perform();

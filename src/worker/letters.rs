@@ -90,8 +90,14 @@ impl<D: Driver, A: Application> Worker<D, A> {
         let text = kind == Kind::Text;
         let receipt = Receipt::OnRefusal(slot.to_bits());
         self.ask(Request::Publish { channel, payload, text, receipt });
-        if self.is_congested()
-            && let Some(connection) = self.table.find(slot)
+        if self.is_congested() {
+            self.throttle(slot);
+        }
+    }
+
+    /// Reads nothing of the connection until [`Self::relieve`].
+    fn throttle(&mut self, slot: Slot) {
+        if let Some(connection) = self.table.find(slot)
             && !connection.lane.flags.has(Flags::THROTTLED)
         {
             connection.lane.flags.set(Flags::THROTTLED);
@@ -100,8 +106,18 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
     }
 
+    /// Leaves what else the connection sent to the next turn if enough was inflated in this one:
+    /// the others are to have theirs.
+    pub(super) fn defer_rest(&mut self, slot: Slot, rest_bytes: usize) {
+        if rest_bytes > 0 && self.bellows.is_spent() {
+            self.is_deferring = true;
+            self.throttle(slot);
+        }
+    }
+
     /// Reads from publishers again once their letters are on their way.
     fn relieve(&mut self) {
+        self.is_deferring = false;
         if self.throttled.is_empty() || self.is_congested() {
             return;
         }

@@ -12,7 +12,7 @@ use ringwire_protocol::ws::{
 use ringwire_ring::{Driver, Slot};
 
 use super::{ARENA_BYTES_MIN, Worker};
-use crate::app::{Application, Command, Context, Decision, UpgradeRequest, Verdict};
+use crate::app::{Application, Command, Context, Decision, Reply, UpgradeRequest, Verdict};
 use crate::channels::Encoding;
 use crate::connection::{Handshake, Pending, Role, Waiting};
 use crate::lane::Flags;
@@ -98,16 +98,8 @@ impl<D: Driver, A: Application> Worker<D, A> {
         lane.flags.set(deflate_flags);
         if let Role::WebSocket { session, contexts, .. } = &mut connection.role {
             let contexts = contexts.as_deref_mut();
-            let mut context = Context {
-                slot,
-                lane,
-                egress,
-                effects,
-                messages_sent,
-                press,
-                contexts,
-                is_asked_in_kind: false,
-            };
+            let reply = Reply { press, contexts, is_asked_in_kind: false };
+            let mut context = Context { slot, lane, egress, effects, messages_sent, reply };
             app.on_open(session, &mut context);
         }
         self.held_bytes += connection.role.held_bytes();

@@ -4,17 +4,18 @@
 //! Close is answered with its own code, and then the server closes first (RFC 6455 section 7.1.1).
 
 use ringwire_protocol::ws::{
-    Answer, CLOSE_PAYLOAD_BYTES_MAX, CloseCode, Cursor, Event, HEADER_BYTES_MAX, Life, Opcode,
-    Violation, encode_close, encode_header, frame_len,
+    Answer, CLOSE_PAYLOAD_BYTES_MAX, CloseCode, Cursor, Event, HEADER_BYTES_MAX, Life, Limits,
+    Opcode, Violation, encode_close, encode_header, frame_len,
 };
 use ringwire_ring::{Driver, Slot};
 
 use super::Worker;
-use crate::app::{Application, Context, Effect, Message};
+use crate::app::{Application, Context, Effect, Message, Reply};
 use crate::channels::Encoding;
 use crate::connection::Role;
 use crate::lane::{Egress, Flags, Lane};
 use crate::metrics::DropReason;
+use crate::press::{Bellows, Contexts};
 
 /// Going away: RFC 6455 section 7.4.1.
 pub(super) const GOING_AWAY: u16 = 1001;
@@ -56,11 +57,10 @@ impl<D: Driver, A: Application> Worker<D, A> {
             return 0;
         };
         let lane = &mut connection.lane;
-        let all = bytes.len();
-        let mut messages = 0;
-        let mut cursor = Cursor::new(bytes);
+        let (all, mut messages, mut cursor) = (bytes.len(), 0, Cursor::new(bytes));
         let stop = loop {
-            if lane.flags.has_any(Flags::STOPS_MESSAGES) || effects.len() >= EFFECTS_MAX {
+            let is_much = effects.len() >= EFFECTS_MAX || bellows.is_spent();
+            if lane.flags.has_any(Flags::STOPS_MESSAGES) || is_much {
                 break Stop::Rest;
             }
             let event = inbound.next(&mut cursor, &limits.ws);
@@ -75,39 +75,19 @@ impl<D: Driver, A: Application> Worker<D, A> {
                 // After our Close only the peer's is of interest (RFC 6455 section 1.4).
                 Ok(Some(Event::Message { .. } | Event::Compressed { .. } | Event::Ping(_)))
                     if !life.may_send() => {}
-                Ok(Some(Event::Message { kind, payload })) => {
+                Ok(Some(
+                    event @ (Event::Message { kind, .. } | Event::Compressed { kind, .. }),
+                )) => {
                     messages += 1;
-                    let contexts = contexts.as_deref_mut();
-                    let mut context = Context {
-                        slot,
-                        lane,
-                        egress,
-                        effects,
-                        messages_sent,
-                        press,
-                        contexts,
-                        is_asked_in_kind: false,
-                    };
-                    app.on_message(session, Message { kind, payload }, &mut context);
-                }
-                Ok(Some(Event::Compressed { kind, payload })) => {
-                    messages += 1;
+                    let is_asked_in_kind = matches!(event, Event::Compressed { .. });
                     let own = contexts.as_deref_mut();
-                    let payload = match bellows.inflate(own, kind, payload, &limits.ws) {
+                    let payload = match payload_of(event, own, bellows, &limits.ws) {
                         Ok(payload) => payload,
                         Err(violation) => break Stop::violated(life, violation),
                     };
                     let contexts = contexts.as_deref_mut();
-                    let mut context = Context {
-                        slot,
-                        lane,
-                        egress,
-                        effects,
-                        messages_sent,
-                        press,
-                        contexts,
-                        is_asked_in_kind: true,
-                    };
+                    let reply = Reply { press, contexts, is_asked_in_kind };
+                    let mut context = Context { slot, lane, egress, effects, messages_sent, reply };
                     app.on_message(session, Message { kind, payload }, &mut context);
                 }
                 Ok(Some(Event::Ping(payload))) if lane.queued_bytes() > 0 => {
@@ -135,6 +115,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
         if begins {
             self.watch_message(slot);
         }
+        self.defer_rest(slot, all - used);
         if self.stopped(slot, stop) { all } else { used }
     }
 
@@ -261,6 +242,20 @@ impl<D: Driver, A: Application> Worker<D, A> {
         }
         // Handlers do not run in between, so nothing was added: the memory is used again.
         self.effects = effects;
+    }
+}
+
+/// A message's payload as it was before it was compressed.
+fn payload_of<'p>(
+    event: Event<'p>,
+    contexts: Option<&mut Contexts>,
+    bellows: &'p mut Bellows,
+    limits: &Limits,
+) -> Result<&'p mut [u8], Violation> {
+    match event {
+        Event::Message { payload, .. } => Ok(payload),
+        Event::Compressed { kind, payload } => bellows.inflate(contexts, kind, payload, limits),
+        Event::Ping(_) | Event::Pong(_) | Event::Close(_) => Ok(&mut []),
     }
 }
 
