@@ -66,7 +66,8 @@ keep_target() {
   lock "$home"
   local kept=$home/fuzz/corpus/$target
   mkdir -p "$work/corpus/$target" "$kept"
-  fuzz "$home" "$target" "$kept" "$work/corpus/$target" -- -merge=1 -max_len="$kept_bytes_max"
+  fuzz "$home" "$target" "$kept" "$work/corpus/$target" -- -set_cover_merge=1 -use_counters=0 \
+    -max_len="$kept_bytes_max"
 }
 
 case "${1:-}" in
