@@ -10,7 +10,9 @@ say() {
 
 say "cargo fmt"
 cargo fmt --all --check
-cargo fmt --all --check --manifest-path benches/peers/Cargo.toml
+for apart in benches/peers src/fuzz src/protocol/differential src/protocol/fuzz; do
+  cargo fmt --check --manifest-path "$apart/Cargo.toml"
+done
 
 say "cargo clippy"
 cargo clippy --workspace --all-targets --locked -- -D warnings
