@@ -5,7 +5,6 @@ those, by number, when it is left, however that comes. Nobody chooses a port: ea
 free one and says which.
 """
 
-import os
 import re
 import signal
 import subprocess
@@ -84,10 +83,11 @@ class Stage:
     def check_servers(self):
         """A server that has been asked anything at all is still there, and ends as it should."""
         for server in self.servers:
-            if server.poll() is None:
-                stop(server)
+            if server.poll() is not None:
+                raise Broken(f"ringwire ended by itself, {server.returncode}: {tail(server)}")
+            stop(server)
             if server.returncode != 0:
-                raise Broken(f"ringwire ended with {server.returncode}: {tail(server)}")
+                raise Broken(f"ringwire was stopped, {server.returncode}: {tail(server)}")
 
     def run(self, name, command, **options):
         """Runs a program to its end; returns its exit code and what it printed."""
@@ -126,20 +126,3 @@ def tail(process):
     said = process.err.read_text(errors="replace") + process.out.read_text(errors="replace")
     return " / ".join(said.strip().splitlines()[-6:])
 
-
-def descendants(pid):
-    """Processes below `pid` that still live."""
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text()
-            except OSError:
-                continue
-            parents[int(entry)] = int(stat.rsplit(")", 1)[1].split()[1])
-    found = {pid}
-    while True:
-        more = {child for child, parent in parents.items() if parent in found} - found
-        if not more:
-            return found - {pid}
-        found |= more
