@@ -5,7 +5,7 @@
 #   scripts/conformance.sh [--full] [--only SUITE]... [--engine uring|epoll] [--list]
 #                          [--out FILE] [--write]
 #
-#   --full      all 517 cases of the WebSocket suite instead of 385 (about 10 minutes more)
+#   --full      all 517 cases of the WebSocket suite instead of 385 (some 20 minutes more)
 #   --only      the suites whose name begins so, repeatable; --list names them
 #   --out FILE  where the table goes as JSON (default: conformance/result.json in the target
 #               directory)

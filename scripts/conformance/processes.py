@@ -118,7 +118,7 @@ def wait_for(process, pattern, count=1, seconds=20):
         if process.poll() is not None:
             raise Broken(f"{process.args[0]} ended with {process.returncode}: {tail(process)}")
         time.sleep(0.02)
-    raise Broken(f"{process.args[0]} did not say that it listens: {tail(process)}")
+    raise Broken(f"{process.args[0]} did not say {pattern!r}, but: {tail(process)}")
 
 
 def tail(process):

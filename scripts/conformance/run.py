@@ -106,7 +106,8 @@ def run_suite(tools, number, row, seconds, fill):
     except Exception as error:
         what = str(error) if isinstance(error, Broken) else "".join(format_exception(error))
         row.faults.append(what)
-        row.failed = row.cases - row.ok - row.informational - row.non_strict - row.unimplemented
+        judged = row.ok + row.informational + row.non_strict + row.unimplemented
+        row.failed = max(1, row.cases - judged)
     row.seconds = round(time.monotonic() - began, 1)
     if not row.is_green:
         kept = tools.cache / "failed" / f"{number:02}"
