@@ -89,7 +89,7 @@ fn connections_opened_again_take_up_their_sessions_unless_told_otherwise() {
         let plain = scenario(&server, EngineChoice::Auto, Mode::Fanout, Transport::Poll);
         let outcome = measure(&over(front.address, plain, secure(&front, resumption)));
         assert!(outcome.reconnects > 10);
-        assert_eq!((outcome.gaps, outcome.corrupted), (0, 0));
+        assert_eq!(outcome.corrupted, 0);
         let tls = outcome.tls.expect("it was TLS");
         assert!(tls.time.len() > 10);
         assert_eq!(tls.resumed > 0, resumption, "{} of {}", tls.resumed, tls.time.len());
