@@ -11,8 +11,24 @@ use crate::Fault;
 pub struct Bad {
     /// Every rule that it breaks.
     pub faults: BTreeSet<Fault>,
+    /// Those of them that tungstenite looks for: neither how a length is written, nor a close code
+    /// that must not be sent.
+    pub shared: BTreeSet<Fault>,
     /// Whether all of it has arrived: who looks at whole frames only sees nothing otherwise.
     pub is_whole: bool,
+}
+
+impl Bad {
+    fn new(faults: BTreeSet<Fault>, header: &Header, is_whole: bool) -> Self {
+        let is_shared = |fault: &Fault| match fault {
+            Fault::Length | Fault::CloseCode => false,
+            // A short length in a long form is a matter of form alone.
+            Fault::ControlTooLong => header.len > 125,
+            _ => true,
+        };
+        let shared = faults.iter().copied().filter(is_shared).collect();
+        Self { faults, shared, is_whole }
+    }
 }
 
 /// A header as it is written, whatever it means.
@@ -62,7 +78,7 @@ pub fn first_bad(role: Role, message_bytes_max: usize, mut stream: &[u8]) -> Opt
             faults.extend(payload_fault(&header, &payload, &mut open, is_whole, ends));
         }
         if !faults.is_empty() {
-            return Some(Bad { faults, is_whole });
+            return Some(Bad::new(faults, &header, is_whole));
         }
         if !is_whole || header.opcode == 8 {
             return None;
@@ -169,5 +185,5 @@ fn cut_header(role: Role, is_open: bool, bytes: &[u8]) -> Option<Bad> {
     if known < length_end {
         faults.remove(&Fault::Length);
     }
-    (!faults.is_empty()).then_some(Bad { faults, is_whole: false })
+    (!faults.is_empty()).then(|| Bad::new(faults, &header, false))
 }

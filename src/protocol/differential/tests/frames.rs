@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use random::Random;
 use ringwire_differential::readers::{ringwire, tungstenite};
 use ringwire_differential::walk::first_bad;
-use ringwire_differential::{Event, Fault, Reading};
+use ringwire_differential::{Event, Reading};
 use ringwire_protocol::ws::{Opcode, Role, encode_header, mask};
 
 const MESSAGE_BYTES_MAX: usize = 1000;
@@ -106,11 +106,6 @@ fn pieces<'b>(random: &mut Random, mut stream: &'b [u8]) -> Vec<&'b [u8]> {
     pieces
 }
 
-/// Whether tungstenite looks at this at all.
-fn is_checked_by_both(fault: Fault) -> bool {
-    !matches!(fault, Fault::Length | Fault::CloseCode)
-}
-
 /// Close frames whose code tungstenite answers as a violation without failing.
 fn is_meant(ours: &Event, theirs: &Event) -> bool {
     let protocol_violation = Event::Close(Some((1002, "Protocol violation".to_owned())));
@@ -129,9 +124,7 @@ fn agree(role: Role, stream: &[u8], ours: &Reading, theirs: &Reading) -> &'stati
     let own = ours.fault.unwrap_or_else(|| panic!("{bad:?} went unseen"));
     assert!(bad.faults.contains(&own), "{own:?} is none of {bad:?}");
     // What both look for: one of these has to be what tungstenite names.
-    let shared: Vec<Fault> =
-        bad.faults.iter().copied().filter(|&fault| is_checked_by_both(fault)).collect();
-    if shared.is_empty() {
+    if bad.shared.is_empty() {
         return "ours alone";
     }
     match theirs.fault {
@@ -139,7 +132,7 @@ fn agree(role: Role, stream: &[u8], ours: &Reading, theirs: &Reading) -> &'stati
             assert!(!bad.is_whole, "only ringwire sees {bad:?}");
             return "not whole";
         }
-        Some(fault) => assert!(shared.contains(&fault), "{fault:?} is none of {bad:?}"),
+        Some(fault) => assert!(bad.shared.contains(&fault), "{fault:?} is none of {bad:?}"),
     }
     assert_eq!(ours.events.len(), theirs.events.len(), "{theirs:?}");
     if theirs.fault == Some(own) { "the same fault" } else { "another of its faults" }
