@@ -220,8 +220,8 @@ fn handshakes_that_never_end_cost_little_and_end(engine: Engine) {
     }
     process.await_metric("ringwire_connections_accepted_total", &[], STUCK as u64);
     let grown = process.resident_bytes().saturating_sub(before);
-    // 64 KiB each in a buffer that grew by doubling, as much again for the smaller ones that it grew
-    // out of, and the workers' own buffers.
+    // 64 KiB each in a buffer that grew by doubling, as much again for the smaller ones that it
+    // grew out of, and the workers' own buffers.
     let most = STUCK as u64 * 3 * 64 * 1024 + (16 << 20);
     assert!(grown < most, "{grown} bytes more for {STUCK} handshakes, {most} allowed");
     // Meanwhile others are served, and in the end all are gone.
