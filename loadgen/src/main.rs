@@ -18,12 +18,14 @@ mod summary;
 #[path = "../tests/schema/validator.rs"]
 mod validator;
 mod verdict;
+mod whole;
 
 use clap::Parser;
 use loadgen::outcome::Failure;
 use loadgen::scenario::Scenario;
 use loadgen::testee::Tally;
 use ringwire_ring::Signals;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -173,6 +175,9 @@ fn document(seed: u64, ended: Ended, verdict: Verdict) -> Document {
         machine: Machine::read(),
         runs: Vec::new(),
         publish_to_nobody: None,
+        labels: BTreeMap::new(),
+        thresholds: Vec::new(),
+        checks: Vec::new(),
     }
 }
 
@@ -180,7 +185,9 @@ fn document(seed: u64, ended: Ended, verdict: Verdict) -> Document {
 fn finish(document: &Document, output: &OutputFlags) -> Result<u8, Failure> {
     let mut code = exit_code(document.ended, document.verdict.state);
     for path in &output.out {
-        if let Err(error) = result::write_atomically(path, document) {
+        let text = serde_json::to_vec_pretty(document).map_err(std::io::Error::other);
+        let written = text.and_then(|text| whole::write(path, &[&text[..], b"\n"].concat()));
+        if let Err(error) = written {
             eprintln!("loadgen: {} was not written: {error}", path.display());
             code = if code == EXIT_INTERRUPTED { code } else { EXIT_OTHER };
         }

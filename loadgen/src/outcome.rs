@@ -259,9 +259,95 @@ pub struct Tick {
 pub trait Progress: Sync {
     /// Called about once a second, from the thread that called `run`.
     fn tick(&self, tick: &Tick);
+
+    /// Called with all there is to see, once a second too, where [`Progress::is_live`] says so.
+    fn snapshot(&self, _: Snapshot) {}
+
+    /// Whether somebody looks at snapshots.
+    fn is_live(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody.
 impl Progress for () {
     fn tick(&self, _: &Tick) {}
+}
+
+/// What a live view shows: everything until now, and the second that just ended.
+///
+/// Made once a second out of what the measuring threads hand over, so that looking at it costs
+/// them nothing.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Phase, time left and sums.
+    pub tick: Tick,
+    /// Warm-up and window, or 0 where a count ends the run.
+    pub window_ns: u64,
+    /// Time since the window's start; 0 before.
+    pub elapsed_ns: u64,
+    /// Connections asked for, under way and refused.
+    pub connections: u32,
+    /// Connecting now.
+    pub connecting: u32,
+    /// Refused so far.
+    pub refused: u32,
+    /// Lost or closed by the peer so far.
+    pub lost: u32,
+    /// Sends that the schedule had in the last second; `None` in a closed loop.
+    pub offered: Option<u64>,
+    /// Sent in the last second.
+    pub sent: u64,
+    /// Received in the last second.
+    pub received: u64,
+    /// Picked up and not sent, now.
+    pub waiting: u64,
+    /// Received again, so far.
+    pub duplicates: u64,
+    /// Received late, so far.
+    pub reordered: u64,
+    /// Latencies from intended of the last second.
+    pub last: Histogram<u64>,
+    /// All latencies of the window from intended.
+    pub intended: Histogram<u64>,
+    /// The same from sent.
+    pub from_sent: Histogram<u64>,
+    /// Connecting TCP.
+    pub tcp: Histogram<u64>,
+    /// The upgrade, or the subscription.
+    pub upgrade: Histogram<u64>,
+    /// The first message of each connection.
+    pub first_message: Histogram<u64>,
+    /// Of each measuring thread: lag p99, CPU share, open connections.
+    pub threads: Vec<ThreadNow>,
+    /// Errors so far, by code.
+    pub errors: BTreeMap<String, u64>,
+    /// CPU share of one processor and memory of the server, if it is measured.
+    pub server: Option<ServerNow>,
+    /// Resident memory of this program.
+    pub rss_bytes: Option<u64>,
+    /// Lag p99 of all threads in the window.
+    pub lag_p99_ns: u64,
+}
+
+/// One measuring thread in the last second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadNow {
+    /// From intended to picked up, p99 of the last second.
+    pub lag_p99_ns: u64,
+    /// CPU time over real time, 0 to 1.
+    pub busy_share: f64,
+    /// Connections open.
+    pub open: u32,
+}
+
+/// The server in the last second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServerNow {
+    /// CPU time over real time; above 1 with several threads.
+    pub cpu_share: f64,
+    /// CPU time per message received.
+    pub cpu_ns_per_message: Option<u64>,
+    /// Resident memory.
+    pub rss_bytes: u64,
 }

@@ -1,19 +1,21 @@
 //! The result of a command as JSON: exactly the shape of `ringwire.result/1`.
 //!
 //! Integers carry their unit in the name. What was not measured, or rests on too few samples, is
-//! `null` and never 0. The schema beside (`schema/result.schema.json`) is checked by tests. A file
-//! is written whole or not at all.
+//! `null` and never 0. The schema beside (`schema/result.schema.json`) is checked by tests. How it
+//! reaches a file is not said here.
 
+pub(crate) mod detail;
 mod latency;
 
+pub(crate) use detail::{
+    Agent, Check, Churn, Confidence, ErrorDetail, Fairness, Histograms, Phases, Slow, Storm, Tcp,
+    ThresholdResult, WireShare,
+};
 pub(crate) use latency::Latency;
 
 use loadgen::scenario::{Scenario, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
 
 use crate::machine::Machine;
 use crate::verdict::Verdict;
@@ -36,6 +38,15 @@ pub(crate) struct Document {
     /// Of `compare`: the same schedule published to a channel that nobody reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) publish_to_nobody: Option<PublishToNobody>,
+    /// `--label NAME=VALUE`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `--threshold`, in the order given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) thresholds: Vec<ThresholdResult>,
+    /// Every rule that the verdict rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) checks: Vec<Check>,
 }
 
 /// How it came to an end.
@@ -102,6 +113,32 @@ pub(crate) struct Run {
     /// Why a row of `compare` has no measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
+    /// Length of one of `intervals`: a second, and twice as much each time there would be too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) interval_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) phases: Option<Phases>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fairness: Option<Fairness>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<Tcp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wire_share: Option<WireShare>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) error_details: Vec<ErrorDetail>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) storms: Vec<Storm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) churn: Option<Churn>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slow: Option<Slow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confidence: Option<Confidence>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agents: Vec<Agent>,
+    /// Of bundles only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) histograms: Option<Histograms>,
 }
 
 impl Run {
@@ -158,6 +195,19 @@ pub(crate) struct Server {
     pub(crate) cpu_ns: Option<u64>,
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) rss_bytes_per_connection: Option<u64>,
+    /// Where the figures come from.
+    #[serde(default)]
+    pub(crate) source: Source,
+}
+
+/// Who told what the server used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Source {
+    #[default]
+    Pid,
+    Cgroup,
+    Prometheus,
 }
 
 /// What this program used.
@@ -199,7 +249,7 @@ pub(crate) struct Connections {
 }
 
 /// One second of the measured time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Interval {
     pub(crate) start_ns: u64,
     pub(crate) messages_sent: u64,
@@ -207,6 +257,14 @@ pub(crate) struct Interval {
     pub(crate) errors: u64,
     pub(crate) latency_p50_ns: Option<u64>,
     pub(crate) latency_p99_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_max_ns: Option<u64>,
+    /// Open at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connections_open: Option<u64>,
+    /// Its latencies from intended, as in [`Histograms`]: of bundles only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) histogram: Option<String>,
 }
 
 /// One block of a comparison, before merging.
@@ -283,38 +341,6 @@ pub(crate) fn per(amount: u64, parts: u64) -> Option<f64> {
 #[expect(clippy::cast_possible_truncation, reason = "a cast from float saturates")]
 pub(crate) fn rounded(value: f64) -> i64 {
     value.round() as i64
-}
-
-/// Writes `document` to `path`: all of it, durably, or nothing (if it is a file or none yet).
-pub(crate) fn write_atomically(path: &Path, document: &Document) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(document).map_err(io::Error::other)?;
-    text.push(b'\n');
-    // A pipe or a device is written to, never replaced by a file.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return File::options().write(true).open(path)?.write_all(&text);
-    }
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let mut temporary_name = std::ffi::OsString::from(".");
-    temporary_name.push(name);
-    temporary_name.push(format!(".{}.part", std::process::id()));
-    let temporary = path.with_file_name(temporary_name);
-    let written = write_whole(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // The half-written file helps nobody; a failure to remove it changes nothing for the user.
-        let _ = std::fs::remove_file(&temporary);
-        return written;
-    }
-    // The rename is durable once the directory is; not every file system can do it, so it may fail.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let _ = File::open(directory.unwrap_or_else(|| Path::new(".")))
-        .and_then(|folder| folder.sync_all());
-    Ok(())
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -415,29 +441,8 @@ mod tests {
 
     #[test]
     fn a_document_survives_being_written_and_read() {
-        let folder = std::env::temp_dir().join(format!("loadgen-result-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("result.json");
-        std::fs::write(&path, "older").unwrap();
-        write_atomically(&path, &sample()).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(serde_json::from_str::<Document>(&text).unwrap(), sample());
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[test]
-    fn a_full_disk_leaves_the_old_file_and_nothing_else() {
-        assert!(write_whole(Path::new("/dev/full"), b"x").is_err());
-        // A device that refuses every byte, as a full disk does; behind a link, so that replacing
-        // it by mistake would cost the link alone.
-        let link = std::env::temp_dir().join(format!("loadgen-full-{}", std::process::id()));
-        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
-        assert!(write_atomically(&link, &sample()).is_err());
-        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-        std::fs::remove_file(&link).unwrap();
-        let missing = Path::new("/nowhere/result.json");
-        assert!(write_atomically(missing, &sample()).is_err());
+        let text = serde_json::to_vec_pretty(&sample()).unwrap();
+        assert_eq!(serde_json::from_slice::<Document>(&text).unwrap(), sample());
     }
 
     #[test]

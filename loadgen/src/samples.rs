@@ -96,5 +96,8 @@ pub(crate) fn document() -> Document {
         machine: Machine::read(),
         runs: Vec::new(),
         publish_to_nobody: None,
+        labels: BTreeMap::new(),
+        thresholds: Vec::new(),
+        checks: Vec::new(),
     }
 }

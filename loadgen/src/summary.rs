@@ -7,8 +7,8 @@ use loadgen::outcome::{Compressed, Ended as EngineEnded, Outcome, ServerCost};
 use loadgen::scenario::{Mode, Scenario};
 
 use crate::result::{
-    Agreed, Compression, Connections, Ended, Interval, Latency, Loadgen, Round, Run, Server, per,
-    rounded,
+    Agreed, Compression, Connections, Ended, Interval, Latency, Loadgen, Round, Run, Server,
+    Source, per, rounded,
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -57,15 +57,10 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         server: outcome.server.map(|cost| server(&cost, delivered, connections)),
         loadgen: generator(outcome),
         intervals: intervals(outcome),
-        rounds: Vec::new(),
         tls_ns: outcome.tls.as_ref().map(|tls| Latency::of(&tls.time)),
         tls_resumed: outcome.tls.as_ref().map(|tls| tls.resumed),
         compression: outcome.compression.as_ref().map(compression),
-        direction: None,
-        requests_per_message: None,
-        theory: None,
-        residual: None,
-        failure: None,
+        ..Run::default()
     }
 }
 
@@ -92,6 +87,7 @@ fn server(cost: &ServerCost, delivered: u64, connections: u64) -> Server {
         cpu_ns: Some(cost.cpu_ns),
         rss_bytes: Some(cost.rss_after_bytes),
         rss_bytes_per_connection: rss_bytes_per_connection(cost, connections),
+        source: Source::Pid,
     }
 }
 
@@ -136,6 +132,7 @@ fn intervals(outcome: &Outcome) -> Vec<Interval> {
         errors: second.errors,
         latency_p50_ns: second.p50_ns,
         latency_p99_ns: second.p99_ns,
+        ..Interval::default()
     };
     starts.zip(&outcome.intervals).map(of).collect()
 }
