@@ -13,6 +13,7 @@
 //! - [`Position`], [`Epoch`] and [`channel_name`]: they appear in URLs, headers and JSON.
 
 pub mod http;
+mod looks;
 pub mod poll;
 mod position;
 pub mod proxy;

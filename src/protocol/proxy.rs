@@ -38,9 +38,6 @@ const BAD_LINE: Refusal = Refusal::new(400, "bad PROXY line: see the PROXY proto
 const BAD_HEADER: Refusal =
     Refusal::new(400, "bad PROXY header: see the PROXY protocol, version 2");
 
-/// The most bytes that can be [`Reading::Incomplete`].
-pub const HEADER_BYTES_MAX: usize = FIXED_BYTES + ADDED_BYTES_MAX;
-
 /// Reads what a connection begins with.
 ///
 /// # Errors
@@ -133,6 +130,9 @@ fn read_binary(bytes: &[u8]) -> Result<Reading, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No more bytes than these can be [`Reading::Incomplete`].
+    const HEADER_BYTES_MAX: usize = FIXED_BYTES + ADDED_BYTES_MAX;
 
     /// What is read of the whole, if no part of it says anything else.
     fn read_however(bytes: &[u8]) -> Result<Reading, u16> {

@@ -127,11 +127,7 @@ impl<D: Driver, A: Application> Worker<D, A> {
 
     /// Bytes of the body, if this server takes so many.
     fn check_length(&self, length: u64) -> Result<usize, Refusal> {
-        let reason = "the body is larger than the server takes: send less, or raise \
-                      --max-request-body-size";
-        let bytes = usize::try_from(length).ok();
-        let bytes = bytes.filter(|&bytes| bytes <= self.limits.body.data_bytes_max);
-        bytes.ok_or(Refusal { status: 413, reason })
+        self.limits.body.check_data(0, length)
     }
 
     /// Looks at a head as soon as it is whole: what holds for every answer to it, and whether its

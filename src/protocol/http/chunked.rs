@@ -7,6 +7,7 @@
 
 use super::Refusal;
 use super::head::is_token_byte;
+use crate::looks::Looks;
 
 /// Digits of a chunk's size: more would not fit 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
@@ -18,6 +19,18 @@ pub struct BodyLimits {
     pub data_bytes_max: usize,
     /// Bytes of extensions and trailers in the whole body; more is 431.
     pub extra_bytes_max: usize,
+}
+
+impl BodyLimits {
+    /// Bytes of data that are announced where `held_bytes` are there already, however they are
+    /// framed.
+    ///
+    /// # Errors
+    /// 413 when both together are too many.
+    pub fn check_data(&self, held_bytes: usize, announced: u64) -> Result<usize, Refusal> {
+        let room = self.data_bytes_max.saturating_sub(held_bytes);
+        usize::try_from(announced).ok().filter(|&bytes| bytes <= room).ok_or(TOO_LARGE)
+    }
 }
 
 /// Where the decoder is.
@@ -51,8 +64,7 @@ pub struct ChunkedBody {
     /// Of the size while that is read, then of the data.
     left: u64,
     extra_bytes: usize,
-    #[cfg(test)]
-    looked_at: usize,
+    looks: Looks,
 }
 
 const BAD_SIZE: Refusal =
@@ -80,14 +92,7 @@ impl ChunkedBody {
     /// A decoder at the start of a body.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            place: Place::Size,
-            digits: 0,
-            left: 0,
-            extra_bytes: 0,
-            #[cfg(test)]
-            looked_at: 0,
-        }
+        Self { place: Place::Size, digits: 0, left: 0, extra_bytes: 0, looks: Looks::new() }
     }
 
     /// Whether the body is over: its last chunk and its trailers have been read.
@@ -114,14 +119,14 @@ impl ChunkedBody {
                 let part = &bytes[at..at + left.min(bytes.len() - at)];
                 data.extend_from_slice(part);
                 at += part.len();
-                self.count(part.len());
+                self.looks.add(part.len());
                 self.left -= part.len() as u64;
                 if self.left == 0 {
                     self.place = Place::DataEnd;
                 }
                 continue;
             }
-            self.count(1);
+            self.looks.add(1);
             self.place = self.step(bytes[at], data.len(), limits)?;
             at += 1;
         }
@@ -187,10 +192,7 @@ impl ChunkedBody {
         if self.digits == 0 {
             return Err(BAD_SIZE);
         }
-        let room = limits.data_bytes_max.saturating_sub(held);
-        if self.left > room as u64 {
-            return Err(TOO_LARGE);
-        }
+        limits.check_data(held, self.left)?;
         match byte {
             b'\r' => Ok(Place::SizeCr),
             b';' => self.extra(Place::Extension, limits),
@@ -210,16 +212,6 @@ impl ChunkedBody {
         }
         Ok(next)
     }
-
-    #[cfg(test)]
-    fn count(&mut self, bytes: usize) {
-        self.looked_at += bytes;
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "counts in tests")]
-    #[inline(always)]
-    fn count(&mut self, _bytes: usize) {}
 }
 
 /// Whether a byte may stand in a header's value.
@@ -254,6 +246,7 @@ mod tests {
 
     #[test]
     fn bodies_are_the_same_however_they_are_cut() {
+        const FULL: &[u8] = b"01234567890123456789012345678901";
         for (bytes, data, behind) in [
             (&b"0\r\n\r\n"[..], &b""[..], 0),
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 0),
@@ -265,13 +258,11 @@ mod tests {
             (b"2;x\r\nab\r\n0;y=\"\\\"z\"\r\n\r\n", b"ab", 0),
             (b"2 ;x\r\nab\r\n0\t; y\r\n\r\n", b"ab", 0),
             (b"2\r\nab\r\n0\r\nA: b\r\nC:\r\n\r\nX", b"ab", 1),
-            (b"20\r\n01234567890123456789012345678901\r\n0\r\n\r\n", &[0; 0], 0),
+            (b"20\r\n01234567890123456789012345678901\r\n0\r\n\r\n", FULL, 0),
         ] {
             let (read, taken) = read_however(bytes).unwrap().unwrap();
             assert_eq!(taken, bytes.len() - behind, "{:?}", bytes.escape_ascii());
-            if !data.is_empty() {
-                assert_eq!(read, data, "{:?}", bytes.escape_ascii());
-            }
+            assert_eq!(read, data, "{:?}", bytes.escape_ascii());
         }
         assert_eq!(read_however(b"5\r\nhell"), Ok(None));
         assert_eq!(read_however(b"5\r\nhello\r\n0\r\n\r"), Ok(None));
@@ -330,6 +321,6 @@ mod tests {
             assert_eq!(body.take(&[*byte], &mut data, &limits), Ok(1));
         }
         assert!(body.is_done());
-        assert_eq!((body.looked_at, data.len()), (bytes.len(), 20_000));
+        assert_eq!((body.looks.bytes(), data.len()), (bytes.len(), 20_000));
     }
 }

@@ -5,6 +5,7 @@
 //! byte. It does not parse: names, values and the request line are left to the parser.
 
 use super::Refusal;
+use crate::looks::Looks;
 
 /// No more header lines than this are ever parsed, whatever the limit says.
 pub const HEADERS_MAX: usize = 256;
@@ -49,8 +50,7 @@ pub struct HeadScanner {
     scanned: usize,
     request_line_start: usize,
     headers: usize,
-    #[cfg(test)]
-    looked_at: usize,
+    looks: Looks,
 }
 
 const BARE_LF: Refusal = Refusal::new(400, "a line ends in LF alone: end lines with CR LF");
@@ -78,8 +78,7 @@ impl HeadScanner {
             scanned: 0,
             request_line_start: 0,
             headers: 0,
-            #[cfg(test)]
-            looked_at: 0,
+            looks: Looks::new(),
         }
     }
 
@@ -115,7 +114,7 @@ impl HeadScanner {
     fn scan_line(&mut self, window: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
         let found = memchr::memchr3(b'\r', b'\n', 0, &window[self.scanned..]);
         let at = found.map_or(window.len(), |offset| self.scanned + offset);
-        self.count(at - self.scanned);
+        self.looks.add(at - self.scanned);
         self.scanned = at;
         let line_bytes = at - self.request_line_start;
         if self.place == Place::RequestLine && line_bytes > limits.request_line_bytes_max {
@@ -175,7 +174,7 @@ impl HeadScanner {
 
     fn consume(&mut self) {
         self.scanned += 1;
-        self.count(1);
+        self.looks.add(1);
     }
 
     fn restart(&mut self) {
@@ -184,16 +183,6 @@ impl HeadScanner {
         self.request_line_start = 0;
         self.headers = 0;
     }
-
-    #[cfg(test)]
-    fn count(&mut self, bytes: usize) {
-        self.looked_at += bytes;
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "counts in tests")]
-    #[inline(always)]
-    fn count(&mut self, _bytes: usize) {}
 }
 
 /// The header lines of a parsed head, walked anew for each question: no table, no allocation.
@@ -338,7 +327,7 @@ mod tests {
         for arrived in 1..=bytes.len() {
             assert_eq!(scanner.find_end(&bytes[..arrived], &limits), Ok(None));
         }
-        assert_eq!(scanner.looked_at, bytes.len());
+        assert_eq!(scanner.looks.bytes(), bytes.len());
     }
 
     #[test]

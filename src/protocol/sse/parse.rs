@@ -9,6 +9,7 @@ use std::mem;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::looks::Looks;
 use crate::position::Position;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -72,8 +73,7 @@ pub struct Parser {
     is_first_line: bool,
     /// The event in the buffers has been handed out.
     is_delivered: bool,
-    #[cfg(test)]
-    looked_at: usize,
+    looks: Looks,
 }
 
 impl Parser {
@@ -91,8 +91,7 @@ impl Parser {
             after_cr: false,
             is_first_line: true,
             is_delivered: false,
-            #[cfg(test)]
-            looked_at: 0,
+            looks: Looks::new(),
         }
     }
 
@@ -110,7 +109,7 @@ impl Parser {
                 *bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             }
             let end = memchr::memchr2(b'\r', b'\n', bytes);
-            self.count(end.map_or(bytes.len(), |end| end + 1));
+            self.looks.add(end.map_or(bytes.len(), |end| end + 1));
             let Some(end) = end else {
                 self.check_room(bytes.len())?;
                 self.line.extend_from_slice(bytes);
@@ -204,16 +203,6 @@ impl Parser {
             _ => {}
         }
     }
-
-    #[cfg(test)]
-    fn count(&mut self, bytes: usize) {
-        self.looked_at += bytes;
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "counts in tests")]
-    #[inline(always)]
-    fn count(&mut self, _bytes: usize) {}
 }
 
 #[cfg(test)]
@@ -286,7 +275,8 @@ mod tests {
         for chunk in [1, 7, 4096] {
             let (events, parser) = read(&stream, chunk);
             assert_eq!(events.len(), 1);
-            assert!(parser.looked_at <= stream.len(), "{} looks", parser.looked_at);
+            let looks = parser.looks.bytes();
+            assert!(looks <= stream.len(), "{looks} looks");
         }
     }
 

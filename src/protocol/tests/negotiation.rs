@@ -270,7 +270,6 @@ fn an_answer_within_the_offer_is_agreed() {
 #[test]
 fn both_roles_come_to_the_same() {
     let mut random = Random::seeded();
-    let mut accepted = 0;
     for _ in 0..2000 {
         let bits = |random: &mut Random| random.pick(&[9, 10, 11, 12, 13, 14, 15]);
         let offer = DeflateOffer {
@@ -287,9 +286,7 @@ fn both_roles_come_to_the_same() {
         let agreed = negotiate(&[&value], &terms).expect("a good offer");
         let found = check(Some(&agreed.answer()), Some(&offer));
         assert_eq!(found, Ok(Some(agreed.deflate)), "{value} with {terms:?}");
-        accepted += 1;
     }
-    assert_eq!(accepted, 2000);
 }
 
 #[test]

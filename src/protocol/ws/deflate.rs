@@ -6,8 +6,8 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::frame::{Opcode, encode_header, set_compressed};
-use super::{Direction, HEADER_BYTES_MAX, Kind, Limits, Violation, WINDOW_BITS_MAX, mask};
+use super::frame::{Opcode, encode_frame, set_compressed};
+use super::{Direction, Kind, Limits, Violation, WINDOW_BITS_MAX};
 
 /// What ends a flushed stream, and is left out on the wire.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
@@ -290,14 +290,7 @@ pub fn encode_compressed_frame(
     compressed: &[u8],
     key: Option<[u8; 4]>,
 ) {
-    let mut header = [0; HEADER_BYTES_MAX];
-    let header_len = encode_header(&mut header, opcode, true, compressed.len(), key);
-    set_compressed(&mut header);
-    out.reserve(header_len + compressed.len());
-    out.extend_from_slice(&header[..header_len]);
-    let payload_at = out.len();
-    out.extend_from_slice(compressed);
-    if let Some(key) = key {
-        mask(&mut out[payload_at..], key, 0);
-    }
+    let start = out.len();
+    encode_frame(out, opcode, compressed, key);
+    set_compressed(&mut out[start..]);
 }
