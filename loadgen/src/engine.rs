@@ -36,13 +36,14 @@ use ringwire_ring::{
 };
 
 use crate::outcome::{Failure, Handshakes, Outcome, Progress};
+use crate::part::{Account, Meeting, Part};
 use crate::scenario::{EngineChoice, Mode, Scenario};
 use client::Client;
 use conductor::{Conductor, Next};
-use control::Control;
+use control::{Begin, Control};
 use cost::Costs;
 use ledger::Ledger;
-use pacer::Pacer;
+use pacer::{Pacer, Share};
 use plan::Plan;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -67,17 +68,43 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Outcome, Failure> {
     scenario.check()?;
-    let engine = Engine::choose(scenario)?;
+    run_plan(Plan::new(scenario), None, progress, stop).map(|account| account.outcome)
+}
+
+/// Measures one part of `scenario`, which begins when all parts have met.
+///
+/// # Errors
+/// As [`run`]; that nobody was let in is told to the others, and no error here.
+pub fn run_part(
+    scenario: &Scenario,
+    part: Part,
+    meeting: Arc<dyn Meeting>,
+    progress: &dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Account, Failure> {
+    scenario.check()?;
+    run_plan(Plan::of_part(scenario, part), Some(meeting), progress, stop)
+}
+
+fn run_plan(
+    plan: Plan,
+    meeting: Option<Arc<dyn Meeting>>,
+    progress: &dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Account, Failure> {
+    let scenario = &plan.scenario;
+    let engine = Engine::choose(&plan)?;
     let costs = Costs::before_connecting(scenario.server_pid)?;
     let threads = scenario.threads;
     let bells = Bells::new(threads + 1).map_err(|error| {
         Failure::other(format!("no descriptors for {threads} threads ({error}): raise ulimit -n"))
     })?;
     let bells = Arc::new(bells);
-    let plan = Arc::new(Plan::new(scenario));
+    let plan = Arc::new(plan);
     let bell = bells.bell(threads);
     let control = Arc::new(Control::new(threads, plan.channels.len(), Some(bell)));
-    let conductor = Conductor::new(Arc::clone(&plan), Arc::clone(&control), Some(costs));
+    let conductor =
+        Conductor::new(Arc::clone(&plan), Arc::clone(&control), Some(costs)).with_meeting(meeting);
     let crew = Crew { engine, bells, plan, control };
     thread::scope(|scope| {
         let crew = &crew;
@@ -87,7 +114,7 @@ pub fn run(
         let ledger = join(handles);
         // A thread knows better than the conductor why it failed.
         let (ledger, conductor) = (ledger?, conducted?);
-        Ok(outcome(ledger, &conductor, crew))
+        Ok(account(ledger, &conductor, crew))
     })
 }
 
@@ -122,9 +149,10 @@ impl Engine {
         }
     }
 
-    fn choose(scenario: &Scenario) -> Result<Self, Failure> {
+    fn choose(plan: &Plan) -> Result<Self, Failure> {
+        let scenario = &plan.scenario;
         let chosen = Self::of(scenario.engine)?;
-        let members = u64::from(scenario.connections) + u64::from(scenario.publishers);
+        let members = u64::from(plan.connections()) + u64::from(plan.publishers());
         let threads = scenario.threads as u64;
         let (needed, cure) = match chosen {
             Self::Uring(_) => (members.div_ceil(threads), "raise ulimit -n, or use more --threads"),
@@ -171,7 +199,7 @@ impl Crew {
     fn options(&self, worker: usize) -> EngineOptions {
         let scenario = &self.plan.scenario;
         let threads = u32::try_from(scenario.threads).unwrap_or(u32::MAX);
-        let members = scenario.connections.saturating_add(self.plan.publishers());
+        let members = self.plan.connections().saturating_add(self.plan.publishers());
         // Subscribers and publishers are dealt apart, so one thread may have one more of each.
         let own = members / threads + 2;
         EngineOptions {
@@ -284,6 +312,31 @@ impl Crew {
     }
 }
 
+/// The books, and what other parts of the run need of them.
+fn account(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Account {
+    let control = &crew.control;
+    Account {
+        accepted: control.accepted.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+        subscribed: control.subscribed.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+        outcome: outcome(ledger, conductor, crew),
+    }
+}
+
+/// How many of the messages that the schedule has from one time to another are this part's.
+fn offered(crew: &Crew, begin: &Begin, pacer: Pacer, from_ns: u64, to_ns: u64) -> u64 {
+    let (first, end) = (pacer.count_before(from_ns), pacer.count_before(to_ns));
+    if !crew.plan.part.is_shared() {
+        return end - first;
+    }
+    let counts = match crew.plan.scenario.mode {
+        Mode::Fanout => &begin.publishers,
+        Mode::Echo | Mode::Idle => &begin.subscribers,
+    };
+    let threads = begin.first_thread..begin.first_thread + crew.plan.scenario.threads;
+    let shares = threads.map(|thread| Share::new(counts, thread));
+    shares.map(|share| share.count_below(end) - share.count_below(first)).sum()
+}
+
 /// The books and the conductor's notes as an outcome.
 fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
     let (ended, measured_ns) = conductor.result();
@@ -297,7 +350,7 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
     let offered = control.begin().zip(scenario.rate_per_s).map(|(begin, rate)| {
         let pacer = Pacer::new(begin.origin_ns, rate);
         let end_ns = begin.window_start_ns + measured_ns;
-        pacer.count_before(end_ns) - pacer.count_before(begin.window_start_ns)
+        offered(crew, begin, pacer, begin.window_start_ns, end_ns)
     });
     let is_open_loop = crew.plan.is_open_loop() && scenario.mode != Mode::Idle;
     let offered = offered.filter(|_| is_open_loop).unwrap_or(ledger.sent_of_window);

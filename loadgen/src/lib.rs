@@ -8,6 +8,7 @@
 
 pub mod engine;
 pub mod outcome;
+pub mod part;
 pub mod recorder;
 pub mod scenario;
 pub mod secure;

@@ -40,7 +40,9 @@ pub use doorbell::Doorbell;
 pub use driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
 pub use features::Features;
 pub use listener::{ListenOptions, Listener, bind, bind_unix};
-pub use machine::{ProcessClock, ThreadClock, cpus_allowed, descriptors_max, kernel_release, pin};
+pub use machine::{
+    ProcessClock, ThreadClock, cpus_allowed, descriptors_max, kernel_release, monotonic_ns, pin,
+};
 pub use options::{EngineOptions, ReceiveBuffers, Role};
 pub use permits::Permits;
 pub use pool::Lease;

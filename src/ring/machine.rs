@@ -62,6 +62,13 @@ pub fn descriptors_max() -> u64 {
     }
 }
 
+/// The monotonic clock in nanoseconds, the one that every driver reads. It counts from the boot of
+/// the machine: two processes of one machine agree on it.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    sys::monotonic_ns()
+}
+
 /// The processor time a process has used, in nanoseconds, as its CPU clock counts it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessClock {

@@ -12,6 +12,7 @@ use crate::engine::control::{Begin, Control};
 use crate::engine::cost::Costs;
 use crate::engine::plan::Plan;
 use crate::outcome::{Ended, Failure, Phase, Tick};
+use crate::part::{Meeting, Ready, Start};
 use crate::scenario::{Mode, Transport};
 
 /// From deciding to begin until the first message: every thread must have heard of it.
@@ -26,6 +27,8 @@ const LOOK_NS: u64 = 10_000_000;
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Connecting,
+    /// All is open here; the other parts of the run are awaited.
+    Meeting,
     /// The schedule is set, the window has not begun.
     Warmup {
         start_ns: u64,
@@ -55,6 +58,8 @@ pub(crate) struct Conductor {
     control: Arc<Control>,
     /// None in a simulation.
     pub(crate) costs: Option<Costs>,
+    /// Where the other parts of the run are met; none where this is all of it.
+    meeting: Option<Arc<dyn Meeting>>,
     stage: Stage,
     ended: Ended,
     measured_ns: u64,
@@ -68,11 +73,17 @@ impl Conductor {
             plan,
             control,
             costs,
+            meeting: None,
             stage: Stage::Connecting,
             ended: Ended::Completed,
             measured_ns: 0,
             has_news: false,
         }
+    }
+
+    /// The same for one part of a run, which begins when all of them are ready.
+    pub(crate) fn with_meeting(self, meeting: Option<Arc<dyn Meeting>>) -> Self {
+        Self { meeting, ..self }
     }
 
     /// Looks at what the threads report, and decides.
@@ -86,6 +97,7 @@ impl Conductor {
         }
         let next_ns = match self.stage {
             Stage::Connecting => self.step_connecting(now_ns)?,
+            Stage::Meeting => self.step_meeting(),
             Stage::Warmup { start_ns } => self.step_warmup(now_ns, start_ns),
             Stage::Measuring { start_ns } => self.step_measuring(now_ns, start_ns),
             Stage::Draining { until_ns } => {
@@ -115,7 +127,7 @@ impl Conductor {
     /// How the run is doing, for people.
     pub(crate) fn tick(&self, now_ns: u64) -> Tick {
         let phase = match self.stage {
-            Stage::Connecting => Phase::Connecting,
+            Stage::Connecting | Stage::Meeting => Phase::Connecting,
             Stage::Warmup { .. } => Phase::Warmup,
             Stage::Measuring { .. } => Phase::Measuring,
             Stage::Draining { .. } | Stage::Finished => Phase::Draining,
@@ -137,6 +149,10 @@ impl Conductor {
                 self.control.end_connecting();
                 self.has_news = true;
                 self.ended = Ended::Interrupted;
+            }
+            Stage::Meeting => {
+                self.ended = Ended::Interrupted;
+                self.finish();
             }
             Stage::Warmup { .. } | Stage::Measuring { .. } => {
                 self.end_early(now_ns, Ended::Interrupted);
@@ -163,6 +179,15 @@ impl Conductor {
         }
         let subscribers = self.control.each(|report| &report.subscribers);
         let publishers = self.control.each(|report| &report.publishers);
+        if let Some(costs) = &mut self.costs {
+            costs.connected();
+        }
+        if let Some(meeting) = &self.meeting {
+            let refusal = self.control.first_refusal().map(|_| self.nobody().line);
+            meeting.ready(Ready { subscribers, publishers, refusal });
+            self.stage = Stage::Meeting;
+            return Ok(now_ns);
+        }
         let scenario = &self.plan.scenario;
         let has_nobody = scenario.connections > 0 && subscribers.iter().all(|&count| count == 0);
         let has_no_publisher =
@@ -171,17 +196,27 @@ impl Conductor {
             self.finish();
             return Err(self.nobody());
         }
-        if let Some(costs) = &mut self.costs {
-            costs.connected();
-        }
         let origin_ns = now_ns + LEAD_NS;
+        Ok(self.begin(Start { origin_ns, subscribers, publishers, first_thread: 0 }))
+    }
+
+    fn step_meeting(&mut self) -> u64 {
+        let start = self.meeting.as_ref().and_then(|meeting| meeting.start());
+        start.map_or(u64::MAX, |start| self.begin(start))
+    }
+
+    /// Sets the schedule; when the window begins.
+    fn begin(&mut self, start: Start) -> u64 {
+        let Start { origin_ns, subscribers, publishers, first_thread } = start;
+        let scenario = &self.plan.scenario;
         let start_ns = origin_ns + ns(scenario.warmup);
         let end_ns = start_ns + ns(scenario.duration);
-        let begin = Begin { origin_ns, window_start_ns: start_ns, subscribers, publishers };
+        let window_start_ns = start_ns;
+        let begin = Begin { origin_ns, window_start_ns, subscribers, publishers, first_thread };
         self.control.set_begin(begin, end_ns);
         self.stage = Stage::Warmup { start_ns };
         self.has_news = true;
-        Ok(start_ns)
+        start_ns
     }
 
     /// Why there is nobody to measure with, and the cure.
@@ -218,7 +253,8 @@ impl Conductor {
 
     fn step_measuring(&mut self, now_ns: u64, start_ns: u64) -> u64 {
         let is_empty = self.control.each(|report| &report.open).iter().all(|&open| open == 0);
-        if is_empty && self.plan.scenario.connections > 0 {
+        // Of a part, others may still be at work: whether all is lost is not known here.
+        if is_empty && self.plan.connections() > 0 && !self.plan.part.is_shared() {
             self.end_early(now_ns, Ended::Aborted);
         }
         let end_ns = self.control.window_end_ns();
@@ -243,6 +279,10 @@ impl Conductor {
     fn is_drained(&self) -> bool {
         if self.plan.scenario.mode == Mode::Idle || self.ended == Ended::Aborted {
             return true;
+        }
+        // What other parts publish is not known here, so all of the time is waited.
+        if self.plan.scenario.mode == Mode::Fanout && self.plan.part.is_shared() {
+            return false;
         }
         let received = self.control.sum(|report| &report.received_of_window);
         self.control.all(|report| &report.is_past_window)

@@ -17,10 +17,12 @@ pub(crate) struct Begin {
     pub(crate) origin_ns: u64,
     /// When recording begins.
     pub(crate) window_start_ns: u64,
-    /// Open connections of each thread.
+    /// Open connections of each thread, over all parts of the run.
     pub(crate) subscribers: Vec<u32>,
-    /// Open publishers of each thread.
+    /// Open publishers of each thread, over all parts.
     pub(crate) publishers: Vec<u32>,
+    /// Where in these this part's threads begin.
+    pub(crate) first_thread: usize,
 }
 
 /// How far one thread is. Written by it alone, once a turn.

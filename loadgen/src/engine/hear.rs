@@ -292,7 +292,8 @@ impl<'a> Ear<'a> {
             return;
         };
         let intended_ns = origin_ns + stamp.intended_ns;
-        if intended_ns + stamp.delay_ns > self.now_ns + CLOCK_SLACK_NS {
+        let slack_ns = CLOCK_SLACK_NS + self.plan.part.clock_slack_ns;
+        if intended_ns + stamp.delay_ns > self.now_ns + slack_ns {
             self.ledger.impossible += 1;
             return;
         }

@@ -90,6 +90,13 @@ impl Share {
         }
     }
 
+    /// How many of the events below `number` are this share's.
+    pub(crate) fn count_below(&self, number: u64) -> u64 {
+        let (rounds, rest) = (number / self.total.max(1), number % self.total.max(1));
+        let begun = self.indices.partition_point(|&index| u64::from(index) < rest);
+        rounds * self.indices.len() as u64 + begun as u64
+    }
+
     /// The number of the member's first event, which is its index among the members of all threads.
     pub(crate) fn index(&self, member: usize) -> u32 {
         self.indices[member]
@@ -167,6 +174,11 @@ mod tests {
                     assert!(!std::mem::replace(&mut dealt[due.number as usize], true));
                     share.advance();
                 }
+            }
+            for number in 0..=total * 3 {
+                let shares = (0..threads).map(|thread| Share::new(&counts, thread));
+                let below: u64 = shares.map(|share| share.count_below(number)).sum();
+                assert_eq!(below, number, "{counts:?}");
             }
             assert!(dealt.into_iter().all(|dealt| dealt), "{counts:?}");
         }

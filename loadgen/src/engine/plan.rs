@@ -9,6 +9,7 @@ use ringwire_protocol::ws::{
 };
 
 use crate::engine::payload::{Format, STAMP_BYTES, Stamp};
+use crate::part::Part;
 use crate::scenario::{Mode, Payload, Scenario, Transport};
 
 /// How long a long poll asks the server to wait.
@@ -32,6 +33,8 @@ pub(crate) struct Channel {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
+    /// What of it is this process's.
+    pub(crate) part: Part,
     pub(crate) format: Format,
     pub(crate) channels: Box<[Channel]>,
     /// Messages one connection may have without a reply.
@@ -63,6 +66,7 @@ impl Plan {
         let offer = offer.map(|offer| ("Sec-WebSocket-Extensions".to_owned(), offer));
         Self {
             scenario: scenario.clone(),
+            part: Part::WHOLE,
             format,
             channels,
             in_flight_max,
@@ -71,13 +75,23 @@ impl Plan {
         }
     }
 
+    /// The same for one part of it.
+    pub(crate) fn of_part(scenario: &Scenario, part: Part) -> Self {
+        Self { part, ..Self::new(scenario) }
+    }
+
     pub(crate) fn is_open_loop(&self) -> bool {
         self.scenario.rate_per_s.is_some()
     }
 
-    /// Publishers on top of the connections.
+    /// This part's connections, without publishers.
+    pub(crate) fn connections(&self) -> u32 {
+        self.part.own(self.scenario.connections)
+    }
+
+    /// This part's publishers, on top of its connections.
     pub(crate) fn publishers(&self) -> u32 {
-        if self.scenario.mode == Mode::Fanout { self.scenario.publishers } else { 0 }
+        if self.scenario.mode == Mode::Fanout { self.part.own(self.scenario.publishers) } else { 0 }
     }
 
     /// Trackers that one connection needs: one per publisher that it may hear.

@@ -4,6 +4,7 @@ mod deflate;
 #[path = "../../tests/tls/front.rs"]
 mod front;
 mod live;
+mod parts;
 mod rfc6455;
 mod server;
 mod sim;

@@ -16,6 +16,7 @@ use crate::engine::hear::opening;
 use crate::engine::member::{Member, Part, Phase, Speech};
 use crate::engine::pacer::Pacer;
 use crate::engine::plan::Plan;
+use crate::part::dealt;
 use crate::scenario::{Rate, Transport};
 
 /// Connections that may be opening at once, over all threads.
@@ -71,24 +72,18 @@ impl Connecting {
     }
 }
 
-/// How many of `total` fall to `thread` of `threads`.
-fn share(total: u32, thread: usize, threads: usize) -> u32 {
-    let (total, rest) = (total as usize / threads, total as usize % threads);
-    u32::try_from(total + usize::from(thread < rest)).expect("a part of 32 bits")
-}
-
 /// The members of one thread, dealt in turn: subscribers, then publishers.
 pub(super) fn members(plan: &Plan, thread: usize) -> Vec<Member> {
     let threads = plan.scenario.threads;
     let channels = u32::try_from(plan.channels.len()).expect("channels are counted in 32 bits");
     let deal = |total: u32, part: Part| {
-        (0..share(total, thread, threads)).map(move |own| {
+        (0..dealt(total, thread, threads)).map(move |own| {
             let number = thread as u64 + u64::from(own) * threads as u64;
-            let number = u32::try_from(number).expect("below the total");
+            let number = plan.part.number(u32::try_from(number).expect("below the total"));
             Member::new(part, number, number % channels)
         })
     };
-    deal(plan.scenario.connections, Part::Subscriber)
+    deal(plan.connections(), Part::Subscriber)
         .chain(deal(plan.publishers(), Part::Publisher))
         .collect()
 }

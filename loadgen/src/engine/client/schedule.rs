@@ -83,8 +83,8 @@ impl<D: Driver> Client<D> {
         let Some(begin) = self.control.begin() else { return };
         let scenario = &self.plan.scenario;
         let [subscribers, publishers] = std::mem::take(&mut self.connecting.rosters);
-        let listening = Share::new(&begin.subscribers, self.thread);
-        let publishing = Share::new(&begin.publishers, self.thread);
+        let listening = Share::new(&begin.subscribers, begin.first_thread + self.thread);
+        let publishing = Share::new(&begin.publishers, begin.first_thread + self.thread);
         for (roster, share) in [(&subscribers, &listening), (&publishers, &publishing)] {
             for (own, &position) in roster.iter().enumerate() {
                 self.members[position as usize].number = share.index(own);
