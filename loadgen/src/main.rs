@@ -5,10 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg_attr(not(test), expect(dead_code, reason = "agents and `report` read bundles"))]
+mod bundle;
 mod cli;
 mod compare;
 mod doctor;
 mod machine;
+#[cfg_attr(not(test), expect(dead_code, reason = "agents and `report` call it"))]
+mod merge;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod random;
 mod report;
 mod result;
 #[cfg(test)]
@@ -185,8 +192,7 @@ fn document(seed: u64, ended: Ended, verdict: Verdict) -> Document {
 fn finish(document: &Document, output: &OutputFlags) -> Result<u8, Failure> {
     let mut code = exit_code(document.ended, document.verdict.state);
     for path in &output.out {
-        let text = serde_json::to_vec_pretty(document).map_err(std::io::Error::other);
-        let written = text.and_then(|text| whole::write(path, &[&text[..], b"\n"].concat()));
+        let written = bundle::json(document).and_then(|text| whole::write(path, &text));
         if let Err(error) = written {
             eprintln!("loadgen: {} was not written: {error}", path.display());
             code = if code == EXIT_INTERRUPTED { code } else { EXIT_OTHER };

@@ -61,7 +61,7 @@ pub enum Ended {
 }
 
 /// What one second of the window saw, by the time of receipt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interval {
     /// Messages sent (echo) or published (fan-out).
     pub sent: u64,
@@ -73,6 +73,8 @@ pub struct Interval {
     pub p50_ns: Option<u64>,
     /// 99th percentile of the same.
     pub p99_ns: Option<u64>,
+    /// The same latencies, as [`crate::recorder::histogram_of`] takes them.
+    pub latencies: Vec<(u32, u64)>,
 }
 
 /// What the generator itself used in the window.

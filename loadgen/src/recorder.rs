@@ -23,7 +23,7 @@ pub const VALUE_NS_MAX: u64 = (1 << VALUE_BITS) - 1;
 const BUCKETS: usize = HALF * (VALUE_BITS - HALF_BITS + 1) as usize;
 
 /// Significant decimal digits of the layout.
-const DIGITS: u8 = 3;
+pub const LAYOUT_DIGITS: u8 = 3;
 
 /// The bucket of `value`.
 fn index(value: u64) -> usize {
@@ -116,7 +116,19 @@ impl Default for Recorder {
 /// Never: the bounds are valid.
 #[must_use]
 pub fn empty_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, VALUE_NS_MAX, DIGITS).expect("valid bounds")
+    Histogram::new_with_bounds(1, VALUE_NS_MAX, LAYOUT_DIGITS).expect("valid bounds")
+}
+
+/// A histogram of what [`Recorder::take_sparse`] moved out; `None` for buckets that the layout does
+/// not have, as a file may name.
+#[must_use]
+pub fn histogram_of(sparse: &[(u32, u64)]) -> Option<Histogram<u64>> {
+    let mut histogram = empty_histogram();
+    for &(bucket, count) in sparse {
+        let bucket = usize::try_from(bucket).ok().filter(|bucket| *bucket < BUCKETS)?;
+        histogram.record_n(lowest(bucket), count).ok()?;
+    }
+    Some(histogram)
 }
 
 #[cfg(test)]

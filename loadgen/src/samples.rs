@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 use loadgen::outcome::{Ended as EngineEnded, GeneratorCost, Interval, Outcome, ServerCost};
+use loadgen::recorder::Recorder;
 use std::collections::BTreeMap;
 
 use crate::machine::Machine;
@@ -20,6 +21,13 @@ fn spread(count: u64, unit_ns: u64) -> Histogram<u64> {
         histogram.record((index * 1_000 / count + 1) * unit_ns).unwrap();
     }
     histogram
+}
+
+/// The latencies of one interval: as [`histogram`] of 4,000.
+fn second() -> Vec<(u32, u64)> {
+    let mut recorder = Recorder::new();
+    (0..4_000).for_each(|index| recorder.record((index / 4 + 1) * 1_000));
+    recorder.take_sparse()
 }
 
 /// Four seconds of 20 publications a second to 200 connections, all well.
@@ -54,6 +62,7 @@ pub(crate) fn outcome() -> Outcome {
                 errors: 0,
                 p50_ns: Some(500_000),
                 p99_ns: Some(990_000),
+                latencies: second(),
             };
             4
         ],

@@ -4,11 +4,13 @@
 //! from the window; rates and losses are of the window's own messages.
 
 use loadgen::outcome::{Compressed, Ended as EngineEnded, Outcome, ServerCost};
+use loadgen::recorder;
 use loadgen::scenario::{Mode, Scenario};
 
+use crate::bundle::encode_histogram;
 use crate::result::{
-    Agreed, Compression, Connections, Ended, Interval, Latency, Loadgen, Round, Run, Server,
-    Source, per, rounded,
+    Agreed, Compression, Connections, Ended, Histograms, Interval, Latency, Loadgen, Round, Run,
+    Server, Source, per, rounded,
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -60,6 +62,7 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         tls_ns: outcome.tls.as_ref().map(|tls| Latency::of(&tls.time)),
         tls_resumed: outcome.tls.as_ref().map(|tls| tls.resumed),
         compression: outcome.compression.as_ref().map(compression),
+        histograms: Some(histograms(outcome)),
         ..Run::default()
     }
 }
@@ -123,6 +126,16 @@ fn generator(outcome: &Outcome) -> Loadgen {
     }
 }
 
+fn histograms(outcome: &Outcome) -> Histograms {
+    Histograms {
+        intended: encode_histogram(&outcome.intended),
+        sent: encode_histogram(&outcome.sent),
+        connect: encode_histogram(&outcome.connect),
+        schedule_lag: encode_histogram(&outcome.schedule_lag),
+        send_blocked: encode_histogram(&outcome.send_blocked),
+    }
+}
+
 fn intervals(outcome: &Outcome) -> Vec<Interval> {
     let starts = (0..).map(|index: u64| index * NS_PER_S);
     let of = |(start_ns, second): (u64, &loadgen::outcome::Interval)| Interval {
@@ -132,6 +145,7 @@ fn intervals(outcome: &Outcome) -> Vec<Interval> {
         errors: second.errors,
         latency_p50_ns: second.p50_ns,
         latency_p99_ns: second.p99_ns,
+        histogram: recorder::histogram_of(&second.latencies).map(|all| encode_histogram(&all)),
         ..Interval::default()
     };
     starts.zip(&outcome.intervals).map(of).collect()
@@ -217,7 +231,7 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
     for (code, count) in &other.errors {
         *into.errors.entry(code.clone()).or_default() += count;
     }
-    into.intervals.extend(&other.intervals);
+    into.intervals.extend(other.intervals.iter().cloned());
     into.generator.rss_bytes = into.generator.rss_bytes.max(other.generator.rss_bytes);
     let shares = into.generator.thread_busy_share.iter_mut();
     for (into, other) in shares.zip(&other.generator.thread_busy_share) {

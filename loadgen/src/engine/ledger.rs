@@ -263,7 +263,6 @@ impl Ledger {
         let mut interval = |second: &Second| {
             recorder.add_sparse(&second.latencies);
             let histogram = recorder.histogram();
-            recorder.take_sparse();
             let at =
                 |quantile| (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile));
             Interval {
@@ -272,6 +271,7 @@ impl Ledger {
                 errors: second.errors,
                 p50_ns: at(0.5),
                 p99_ns: at(0.99),
+                latencies: recorder.take_sparse(),
             }
         };
         let mut intervals: Vec<_> = self.seconds.iter().take(count).map(&mut interval).collect();
