@@ -1,12 +1,14 @@
 //! What to measure: one target, one transport, one load.
 //!
 //! Not here: flags, and their defaults. A scenario says everything that the engine needs to know;
-//! [`Scenario::check`] refuses what cannot be measured before anything is opened.
+//! [`Scenario::check`] refuses what cannot be measured before anything is opened. It also travels:
+//! agents are sent one, so everything in it can be serialized, and what is read back is checked.
 
 use std::fmt;
 use std::time::Duration;
 
 use ringwire_ring::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
 use crate::secure::Secure;
@@ -26,7 +28,7 @@ pub const SPAN_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// How a subscriber receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     /// WebSocket.
     Ws,
@@ -58,7 +60,7 @@ impl fmt::Display for Transport {
 }
 
 /// What the connections do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
     /// Each message sent comes back on its own connection.
     Echo,
@@ -87,7 +89,7 @@ impl fmt::Display for Mode {
 }
 
 /// Which engine carries the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineChoice {
     /// io_uring, or else epoll.
     #[default]
@@ -99,7 +101,8 @@ pub enum EngineChoice {
 }
 
 /// A rate as a ratio of integers, so that a schedule made from it has no rounding to gather.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(u64, u64)", into = "(u64, u64)")]
 pub struct Rate {
     events: u64,
     period_ns: u64,
@@ -138,15 +141,29 @@ impl Rate {
     }
 }
 
+impl TryFrom<(u64, u64)> for Rate {
+    type Error = &'static str;
+
+    fn try_from((events, period_ns): (u64, u64)) -> Result<Self, Self::Error> {
+        Self::new(events, period_ns).ok_or("a rate of nothing")
+    }
+}
+
+impl From<Rate> for (u64, u64) {
+    fn from(rate: Rate) -> Self {
+        (rate.events, rate.period_ns)
+    }
+}
+
 /// That permessage-deflate (RFC 7692) is offered, and what is compressed where it is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compression {
     /// Payloads of fewer bytes go as they are.
     pub threshold_bytes: usize,
 }
 
 /// What fills a payload after its stamp: the same in all messages of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
     /// Random digits of base 64: hardly to be compressed.
     #[default]
@@ -156,9 +173,10 @@ pub enum Payload {
 }
 
 /// Where the server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Where to connect.
+    #[serde(with = "address")]
     pub address: Address,
     /// The `Host` header.
     pub host: String,
@@ -167,8 +185,32 @@ pub struct Target {
     pub path: String,
 }
 
+/// Addresses as they are displayed: `IP:PORT` or `unix:PATH`.
+mod address {
+    use std::path::PathBuf;
+
+    use ringwire_ring::Address;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(address)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Address, D::Error> {
+        let text = String::deserialize(from)?;
+        match text.strip_prefix("unix:") {
+            Some(path) if (1..=Address::PATH_BYTES_MAX).contains(&path.len()) => {
+                Ok(Address::Unix(PathBuf::from(path)))
+            }
+            Some(_) => Err(D::Error::custom("a Unix socket's path has 1 to 107 bytes")),
+            None => text.parse().map(Address::Tcp).map_err(D::Error::custom),
+        }
+    }
+}
+
 /// One measurement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scenario {
     /// Where the server is.
     pub target: Target,
@@ -244,7 +286,7 @@ impl Scenario {
         if self.threads == 0 || self.threads > 1024 {
             return wrong("--threads must be from 1 to 1024");
         }
-        if self.duration.is_zero() || self.duration + self.warmup > SPAN_MAX {
+        if self.duration.is_zero() || self.duration.saturating_add(self.warmup) > SPAN_MAX {
             return wrong("--duration must be above 0, and with --warmup at most 72h");
         }
         if self.transport == Transport::Poll && self.poll_interval.is_zero() {
@@ -266,5 +308,33 @@ impl Scenario {
             return wrong("the URL's path must be percent-encoded: printable ASCII without spaces");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_back_is_checked_as_what_was_typed() {
+        let rate = Rate::new(3, 7).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Rate>(&serde_json::to_string(&rate).unwrap()).ok(),
+            Some(rate)
+        );
+        assert!(serde_json::from_str::<Rate>("[0, 7]").is_err());
+        assert!(serde_json::from_str::<Rate>("[7, 0]").is_err());
+        for address in ["127.0.0.1:80", "[::1]:80", "unix:/run/s"] {
+            let target = format!(r#"{{"address": "{address}", "host": "h", "path": "/"}}"#);
+            let target: Target = serde_json::from_str(&target).unwrap();
+            assert_eq!(target.address.to_string(), address);
+            let again = serde_json::to_string(&target).unwrap();
+            assert_eq!(serde_json::from_str::<Target>(&again).unwrap(), target);
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        for address in ["h:80", "unix:", "", long.as_str()] {
+            let target = format!(r#"{{"address": "{address}", "host": "h", "path": "/"}}"#);
+            assert!(serde_json::from_str::<Target>(&target).is_err(), "{address}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use rustls::crypto::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
 
@@ -34,21 +35,52 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 const SESSIONS_MAX: usize = 256;
 
 /// Whose certificates are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
     /// Those that the system trusts.
     System,
     /// Those in this PEM file, and no others.
     File(PathBuf),
+    /// Those in this text of PEM, and no others.
+    Pem(String),
     /// Anybody's, for any name: whoever stands in between can read everything.
     Anyone,
 }
 
 /// TLS to one server, shared by all connections to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Wish", into = "Wish")]
 pub struct Secure {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    wish: Wish,
+}
+
+/// What it was made from: what travels to agents. A file travels as what is in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Wish {
+    host: String,
+    trust: Trust,
+    resumption: bool,
+}
+
+impl TryFrom<Wish> for Secure {
+    type Error = Failure;
+
+    fn try_from(Wish { host, trust, resumption }: Wish) -> Result<Self, Failure> {
+        if let Trust::File(path) = trust {
+            let path = path.display();
+            let line = format!("{path} is a file of another machine, which is not looked for");
+            return Err(Failure::configuration(line));
+        }
+        Self::new(&host, &trust, resumption)
+    }
+}
+
+impl From<Secure> for Wish {
+    fn from(secure: Secure) -> Self {
+        secure.wish
+    }
 }
 
 impl Secure {
@@ -62,11 +94,18 @@ impl Secure {
             let cure = "use a host name or an address";
             Failure::configuration(format!("{host}: not a name that a certificate has; {cure}"))
         })?;
+        let pem = match trust {
+            Trust::File(path) => Some(read_pem(path)?),
+            Trust::Pem(pem) => Some(pem.clone()),
+            Trust::System | Trust::Anyone => None,
+        };
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Anyone => Arc::new(Credulous(provider.signature_verification_algorithms)),
             Trust::System => verifier(system_roots()?, &provider)?,
-            Trust::File(path) => verifier(file_roots(path)?, &provider)?,
+            Trust::File(_) | Trust::Pem(_) => {
+                verifier(roots(pem.as_deref().unwrap_or_default().as_bytes()), &provider)?
+            }
         };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -79,7 +118,9 @@ impl Secure {
             true => Resumption::in_memory_sessions(SESSIONS_MAX),
             false => Resumption::disabled(),
         };
-        Ok(Self { config: Arc::new(config), name })
+        let trust = pem.map_or_else(|| trust.clone(), Trust::Pem);
+        let wish = Wish { host: host.to_owned(), trust, resumption };
+        Ok(Self { config: Arc::new(config), name, wish })
     }
 
     /// The start of a connection, and its first words.
@@ -111,16 +152,16 @@ fn system_roots() -> Result<RootCertStore, Failure> {
     })
 }
 
-fn file_roots(path: &Path) -> Result<RootCertStore, Failure> {
+/// The text of a file that holds certificates.
+fn read_pem(path: &Path) -> Result<String, Failure> {
     let wrong =
         |what: String| Failure::configuration(format!("--cacert {}: {what}", path.display()));
     let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let roots = roots(&pem);
-    if roots.is_empty() {
+    if roots(&pem).is_empty() {
         let line = "no certificate in it; use a PEM file with BEGIN CERTIFICATE";
         return Err(wrong(line.to_owned()));
     }
-    Ok(roots)
+    Ok(String::from_utf8_lossy(&pem).into_owned())
 }
 
 /// What can be used of a PEM file; a system's bundle may hold what rustls cannot read.

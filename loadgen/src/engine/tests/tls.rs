@@ -16,12 +16,13 @@ use crate::secure::{Secure, Trust};
 const TRANSPORTS: [Transport; 4] =
     [Transport::Ws, Transport::Sse, Transport::LongPoll, Transport::Poll];
 
-/// TLS that trusts `front` alone.
+/// TLS that trusts `front` alone, as an agent gets it: without the file.
 fn secure(front: &Front, resumption: bool) -> Option<Secure> {
     let path = front.write_pem(std::env::temp_dir());
     let secure = Secure::new("127.0.0.1", &Trust::File(path.clone()), resumption);
     std::fs::remove_file(path).unwrap();
-    Some(secure.unwrap())
+    let sent = serde_json::to_string(&secure.unwrap()).unwrap();
+    Some(serde_json::from_str(&sent).unwrap())
 }
 
 /// `plain` by way of `address`.
@@ -163,4 +164,9 @@ fn files_that_hold_no_certificate_are_refused_before_anything_is_opened() {
     assert!(failure.line.contains("no certificate in it"), "{failure}");
     assert!(Secure::new("a b", &Trust::Anyone, true).is_err());
     assert!(Secure::new("::1", &Trust::Anyone, true).is_ok());
+    let named = r#"{"host": "h", "trust": {"File": "/etc/passwd"}, "resumption": true}"#;
+    let refusal = serde_json::from_str::<Secure>(named).unwrap_err().to_string();
+    assert!(refusal.contains("is a file of another machine"), "{refusal}");
+    let empty = r#"{"host": "h", "trust": {"Pem": "none"}, "resumption": true}"#;
+    assert!(serde_json::from_str::<Secure>(empty).is_err());
 }
