@@ -22,6 +22,8 @@ mod plan;
 mod sequence;
 #[cfg(test)]
 mod tests;
+mod timeline;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,10 +42,9 @@ use crate::part::{Account, Meeting, Part};
 use crate::scenario::{EngineChoice, Mode, Scenario};
 use client::Client;
 use conductor::{Conductor, Next};
-use control::{Begin, Control};
+use control::Control;
 use cost::Costs;
 use ledger::Ledger;
-use pacer::{Pacer, Share};
 use plan::Plan;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -102,7 +103,8 @@ fn run_plan(
     let bells = Arc::new(bells);
     let plan = Arc::new(plan);
     let bell = bells.bell(threads);
-    let control = Arc::new(Control::new(threads, plan.channels.len(), Some(bell)));
+    let control = Control::new(threads, plan.channels.len(), Some(bell));
+    let control = Arc::new(control.live(progress.is_live()));
     let conductor =
         Conductor::new(Arc::clone(&plan), Arc::clone(&control), Some(costs)).with_meeting(meeting);
     let crew = Crew { engine, bells, plan, control };
@@ -114,13 +116,13 @@ fn run_plan(
         let ledger = join(handles);
         // A thread knows better than the conductor why it failed.
         let (ledger, conductor) = (ledger?, conducted?);
-        Ok(account(ledger, &conductor, crew))
+        Ok(account(ledger, conductor, crew))
     })
 }
 
 /// Waits for all threads; their books, added up.
 fn join(handles: Vec<ScopedJoinHandle<'_, Result<Ledger, Failure>>>) -> Result<Ledger, Failure> {
-    let mut all = Ledger::new();
+    let mut all = Ledger::new(false);
     let mut failure = None;
     for handle in handles {
         match handle.join() {
@@ -299,6 +301,9 @@ impl Crew {
             }
             if now_ns >= tick_ns {
                 progress.tick(&conductor.tick(now_ns));
+                if self.control.is_live {
+                    progress.snapshot(conductor.snapshot(now_ns));
+                }
                 tick_ns += NS_PER_S;
             }
             match next? {
@@ -313,7 +318,7 @@ impl Crew {
 }
 
 /// The books, and what other parts of the run need of them.
-fn account(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Account {
+fn account(ledger: Ledger, conductor: Conductor, crew: &Crew) -> Account {
     let control = &crew.control;
     Account {
         accepted: control.accepted.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
@@ -322,23 +327,8 @@ fn account(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Account {
     }
 }
 
-/// How many of the messages that the schedule has from one time to another are this part's.
-fn offered(crew: &Crew, begin: &Begin, pacer: Pacer, from_ns: u64, to_ns: u64) -> u64 {
-    let (first, end) = (pacer.count_before(from_ns), pacer.count_before(to_ns));
-    if !crew.plan.part.is_shared() {
-        return end - first;
-    }
-    let counts = match crew.plan.scenario.mode {
-        Mode::Fanout => &begin.publishers,
-        Mode::Echo | Mode::Idle => &begin.subscribers,
-    };
-    let threads = begin.first_thread..begin.first_thread + crew.plan.scenario.threads;
-    let shares = threads.map(|thread| Share::new(counts, thread));
-    shares.map(|share| share.count_below(end) - share.count_below(first)).sum()
-}
-
 /// The books and the conductor's notes as an outcome.
-fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
+fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome {
     let (ended, measured_ns) = conductor.result();
     let control = &crew.control;
     let scenario = &crew.plan.scenario;
@@ -347,13 +337,11 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
         Mode::Fanout => control.deliveries_expected(),
         Mode::Idle => 0,
     };
-    let offered = control.begin().zip(scenario.rate_per_s).map(|(begin, rate)| {
-        let pacer = Pacer::new(begin.origin_ns, rate);
-        let end_ns = begin.window_start_ns + measured_ns;
-        offered(crew, begin, pacer, begin.window_start_ns, end_ns)
-    });
-    let is_open_loop = crew.plan.is_open_loop() && scenario.mode != Mode::Idle;
-    let offered = offered.filter(|_| is_open_loop).unwrap_or(ledger.sent_of_window);
+    let timeline = conductor.timeline(&mut ledger);
+    let intervals = timeline.intervals(measured_ns, |from, to| conductor.offered(from, to));
+    let offered = conductor.offered(0, measured_ns);
+    let is_open_loop = offered.is_some();
+    let offered = offered.unwrap_or(ledger.sent_of_window);
     let picked_up = if is_open_loop { ledger.picked_up_of_window } else { ledger.sent_of_window };
     let mut errors: BTreeMap<String, u64> =
         ledger.errors.iter().map(|(code, count)| (code.to_string(), *count)).collect();
@@ -365,6 +353,9 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
         intended: ledger.intended.histogram(),
         sent: ledger.sent.histogram(),
         connect: ledger.connect.histogram(),
+        tcp: ledger.tcp.histogram(),
+        upgrade: ledger.upgrade.histogram(),
+        first_message: ledger.first_message.histogram(),
         schedule_lag: ledger.schedule_lag.histogram(),
         send_blocked: ledger.send_blocked.histogram(),
         messages_sent: ledger.sent_of_window,
@@ -384,7 +375,7 @@ fn outcome(ledger: Ledger, conductor: &Conductor, crew: &Crew) -> Outcome {
         setup_bytes_sent: ledger.setup.sent,
         setup_bytes_received: ledger.setup.received,
         requests: ledger.requests,
-        intervals: ledger.intervals(measured_ns),
+        intervals,
         measured_ns,
         offered_count: offered,
         picked_up_count: picked_up,

@@ -34,22 +34,19 @@ fn split() -> ([Outcome; 2], Outcome) {
         }
     }
     let outcome = |(all, seconds): (Recorder, [Recorder; 3])| {
-        let interval = |mut recorder: Recorder| {
-            let histogram = recorder.histogram();
+        let interval = |(second, recorder): (u64, Recorder)| {
+            let latencies = recorder.sparse();
             EngineInterval {
                 sent: 1,
-                received: histogram.len(),
-                errors: 0,
-                p50_ns: Some(histogram.value_at_quantile(0.5)),
-                p99_ns: Some(histogram.value_at_quantile(0.99)),
-                latencies: recorder.take_sparse(),
+                received: latencies.count(),
+                ..samples::interval(second, latencies)
             }
         };
         Outcome {
             intended: all.histogram(),
             messages_received: all.histogram().len(),
             deliveries_in_window: all.histogram().len(),
-            intervals: seconds.map(interval).to_vec(),
+            intervals: (0..).zip(seconds).map(interval).collect(),
             server: None,
             ..samples::outcome()
         }
@@ -110,6 +107,7 @@ fn a_finer_division_follows_the_coarser() {
     run.interval_ns = Some(2_000_000_000);
     run.intervals.truncate(2);
     run.intervals[1].start_ns = 2_000_000_000;
+    run.intervals[1].connections_open = None;
     run.intervals[0].connections_open = Some(5);
     let merged = &merge(vec![fine, coarse]).unwrap().runs[0];
     let starts: Vec<u64> = merged.intervals.iter().map(|interval| interval.start_ns).collect();

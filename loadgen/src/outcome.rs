@@ -9,6 +9,8 @@ use std::fmt;
 use hdrhistogram::Histogram;
 pub use ringwire_protocol::ws::Deflate;
 
+pub use crate::recorder::Sparse;
+
 /// How error codes begin whose cause is on this machine: ports, descriptors, memory.
 pub const LOCAL_ERROR_PREFIX: &str = "local.";
 
@@ -60,21 +62,31 @@ pub enum Ended {
     Aborted,
 }
 
-/// What one second of the window saw, by the time of receipt.
+/// What one interval of the window saw, by the time of receipt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interval {
+    /// From the window's start.
+    pub start_ns: u64,
+    /// A second, or that doubled as often as keeps the intervals few; the last may be shorter.
+    pub length_ns: u64,
+    /// Sends that the schedule had in it; `None` in a closed loop.
+    pub offered: Option<u64>,
     /// Messages sent (echo) or published (fan-out).
     pub sent: u64,
     /// Replies (echo) or deliveries (fan-out).
     pub received: u64,
     /// Errors.
     pub errors: u64,
+    /// Connections (without publishers') open at its end.
+    pub connections_open: Option<u32>,
     /// Median latency from intended time; `None` without a sample.
     pub p50_ns: Option<u64>,
     /// 99th percentile of the same.
     pub p99_ns: Option<u64>,
-    /// The same latencies, as [`crate::recorder::histogram_of`] takes them.
-    pub latencies: Vec<(u32, u64)>,
+    /// The greatest.
+    pub max_ns: Option<u64>,
+    /// All of them.
+    pub latencies: Sparse,
 }
 
 /// What the generator itself used in the window.
@@ -151,6 +163,12 @@ pub struct Outcome {
     pub sent: Histogram<u64>,
     /// From the call of connect to the subscription or the upgrade's answer.
     pub connect: Histogram<u64>,
+    /// The part of it until TCP was connected.
+    pub tcp: Histogram<u64>,
+    /// The part of it from the first request to its answer.
+    pub upgrade: Histogram<u64>,
+    /// From open (or, if later, the start of the load) to a connection's first message.
+    pub first_message: Histogram<u64>,
     /// From intended to picked up by the pacer: this generator's own fault. Open loop only.
     pub schedule_lag: Histogram<u64>,
     /// From picked up to handed to the socket: waiting for the peer.
@@ -194,7 +212,7 @@ pub struct Outcome {
     /// Requests that subscribers sent in the window.
     pub requests: u64,
 
-    /// One per started second of the window.
+    /// One per started second of the window, or longer ones: at most 3,600.
     pub intervals: Vec<Interval>,
     /// Length of the window as it was.
     pub measured_ns: u64,

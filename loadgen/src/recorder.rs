@@ -25,6 +25,9 @@ const BUCKETS: usize = HALF * (VALUE_BITS - HALF_BITS + 1) as usize;
 /// Significant decimal digits of the layout.
 pub const LAYOUT_DIGITS: u8 = 3;
 
+/// Buckets that are looked at together when most are empty.
+const SCAN: usize = 16;
+
 /// The bucket of `value`.
 fn index(value: u64) -> usize {
     let shift = (u64::BITS - 1 - (value | 1).leading_zeros()).saturating_sub(HALF_BITS);
@@ -86,20 +89,32 @@ impl Recorder {
         histogram
     }
 
-    /// Moves the counts out, only those that are not zero, and starts again at zero.
-    pub fn take_sparse(&mut self) -> Vec<(u32, u64)> {
-        let mut sparse = Vec::new();
-        for (index, count) in (0_u32..).zip(self.buckets.iter_mut()).filter(|(_, c)| **c > 0) {
-            sparse.push((index, std::mem::take(count)));
+    /// The counts that are not zero.
+    #[must_use]
+    pub fn sparse(&self) -> Sparse {
+        let mut sparse = Packer::default();
+        for (chunk, start) in self.buckets.chunks(SCAN).zip((0..).step_by(SCAN)) {
+            if chunk.iter().any(|&count| count > 0) {
+                (start..).zip(chunk).for_each(|(index, &count)| sparse.push(index, count));
+            }
         }
+        sparse.done()
+    }
+
+    /// As [`Recorder::sparse`], and starts again at zero.
+    pub fn take_sparse(&mut self) -> Sparse {
+        let sparse = self.sparse();
+        sparse.buckets().for_each(|(index, _)| self.buckets[index] = 0);
         self.clamped = 0;
         sparse
     }
 
-    /// Adds what [`Recorder::take_sparse`] moved out of another.
-    pub fn add_sparse(&mut self, sparse: &[(u32, u64)]) {
-        for &(index, count) in sparse {
-            self.buckets[index as usize] += count;
+    /// Adds what [`Recorder::sparse`] told of another.
+    pub fn add_sparse(&mut self, sparse: &Sparse) {
+        for (index, count) in sparse.buckets() {
+            if let Some(bucket) = self.buckets.get_mut(index) {
+                *bucket += count;
+            }
         }
     }
 }
@@ -107,6 +122,161 @@ impl Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The counts of a [`Recorder`] that are not zero, packed: for each the distance from the bucket
+/// before and the count, as numbers to the base 128. About three bytes a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sparse(Box<[u8]>);
+
+impl Sparse {
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many values were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets().map(|(_, count)| count).sum()
+    }
+
+    /// The smallest value that at least `quantile` of the values do not exceed, as the top of its
+    /// bucket, as [`Histogram::value_at_quantile`] has it; `None` without a value.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a rank of fewer than 2^53 values, from 0 to 1 of them"
+    )]
+    pub fn value_at_quantile(&self, quantile: f64) -> Option<u64> {
+        let rank = ((self.count() as f64 * quantile).ceil() as u64).max(1);
+        let mut seen = 0;
+        let bucket = self.buckets().find(|(_, count)| {
+            seen += count;
+            seen >= rank
+        });
+        bucket.map(|(index, _)| lowest(index + 1) - 1)
+    }
+
+    /// The largest value, as the top of its bucket.
+    #[must_use]
+    pub fn max(&self) -> Option<u64> {
+        self.buckets().last().map(|(index, _)| lowest(index + 1) - 1)
+    }
+
+    /// Adds everything that `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        if self.is_empty() {
+            self.clone_from(other);
+        } else if !other.is_empty() {
+            *self = self.sum(other);
+        }
+    }
+
+    fn sum(&self, other: &Self) -> Self {
+        let mut sum = Packer::default();
+        let (mut mine, mut theirs) = (self.buckets().peekable(), other.buckets().peekable());
+        loop {
+            let (index, count) = match (mine.peek().copied(), theirs.peek().copied()) {
+                (Some(a), Some(b)) if a.0 == b.0 => (a.0, a.1 + b.1),
+                (Some(a), Some(b)) => {
+                    if a.0 < b.0 {
+                        a
+                    } else {
+                        b
+                    }
+                }
+                (Some(one), None) | (None, Some(one)) => one,
+                (None, None) => break,
+            };
+            sum.push(index, count);
+            mine.next_if(|bucket| bucket.0 == index);
+            theirs.next_if(|bucket| bucket.0 == index);
+        }
+        sum.done()
+    }
+
+    /// What was counted since this was `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut rest = Packer::default();
+        let mut earlier = earlier.buckets().peekable();
+        for (index, count) in self.buckets() {
+            while earlier.next_if(|bucket| bucket.0 < index).is_some() {}
+            let before = earlier.next_if(|bucket| bucket.0 == index).map_or(0, |bucket| bucket.1);
+            rest.push(index, count.saturating_sub(before));
+        }
+        rest.done()
+    }
+
+    /// The same counts in the layout's own library.
+    #[must_use]
+    pub fn histogram(&self) -> Histogram<u64> {
+        let mut histogram = empty_histogram();
+        for (index, count) in self.buckets() {
+            // Never refused: the bounds are the layout's.
+            let _ = histogram.record_n(lowest(index), count);
+        }
+        histogram
+    }
+
+    /// Bucket by bucket: its number and its count.
+    fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
+        let (mut rest, mut index) = (&self.0[..], 0);
+        std::iter::from_fn(move || {
+            index += usize::try_from(unpack(&mut rest)?).ok()?;
+            let bucket = (index, unpack(&mut rest)?);
+            index += 1;
+            Some(bucket)
+        })
+    }
+}
+
+/// Writes a [`Sparse`].
+#[derive(Debug, Default)]
+struct Packer {
+    bytes: Vec<u8>,
+    /// The bucket after the last that was written.
+    next: usize,
+}
+
+impl Packer {
+    /// The count of a bucket after those before.
+    fn push(&mut self, index: usize, count: u64) {
+        if count > 0 {
+            pack(&mut self.bytes, (index - self.next) as u64);
+            pack(&mut self.bytes, count);
+            self.next = index + 1;
+        }
+    }
+
+    fn done(self) -> Sparse {
+        Sparse(self.bytes.into_boxed_slice())
+    }
+}
+
+fn pack(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 128 {
+        bytes.push(number.to_le_bytes()[0] | 128);
+        number >>= 7;
+    }
+    bytes.push(number.to_le_bytes()[0]);
+}
+
+fn unpack(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0, 0);
+    loop {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 127) << shift;
+        if byte < 128 {
+            return Some(number);
+        }
+        shift += 7;
     }
 }
 
@@ -119,7 +289,7 @@ pub fn empty_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, VALUE_NS_MAX, LAYOUT_DIGITS).expect("valid bounds")
 }
 
-/// A histogram of what [`Recorder::take_sparse`] moved out; `None` for buckets that the layout does
+/// A histogram of buckets and their counts; `None` for buckets that the layout does
 /// not have, as a file may name.
 #[must_use]
 pub fn histogram_of(sparse: &[(u32, u64)]) -> Option<Histogram<u64>> {
@@ -133,7 +303,7 @@ pub fn histogram_of(sparse: &[(u32, u64)]) -> Option<Histogram<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUCKETS, Recorder, VALUE_NS_MAX, index, lowest};
+    use super::{BUCKETS, Recorder, Sparse, VALUE_NS_MAX, index, lowest};
     use crate::tests::Random;
 
     #[test]
@@ -203,5 +373,36 @@ mod tests {
         target.add_sparse(&moving.take_sparse());
         assert_eq!(target.buckets, whole.buckets);
         assert!(moving.take_sparse().is_empty());
+    }
+
+    #[test]
+    fn packed_counts_tell_what_the_histogram_tells() {
+        let mut random = Random::seeded();
+        for count in [0, 1, 7, 1_000, 30_000] {
+            let (mut one, mut other) = (Recorder::new(), Recorder::new());
+            for value in samples(&mut random, count) {
+                if random.below(3) == 0 { &mut one } else { &mut other }.record(value);
+            }
+            let first = one.sparse();
+            let mut sum = first.clone();
+            sum.add(&other.sparse());
+            one.add(&other);
+            let histogram = one.histogram();
+            assert_eq!(sum, one.sparse());
+            assert_eq!(sum.since(&other.sparse()), first);
+            assert_eq!(sum.since(&Sparse::default()), sum);
+            assert_eq!(sum.histogram(), histogram);
+            assert_eq!((sum.count(), sum.is_empty()), (count as u64, count == 0));
+            assert_eq!(sum.max(), (count > 0).then(|| histogram.max()));
+            for quantile in [0.001, 0.5, 0.99, 0.999, 1.0] {
+                let told = (count > 0).then(|| histogram.value_at_quantile(quantile));
+                assert_eq!(sum.value_at_quantile(quantile), told, "{quantile} of {count}");
+            }
+        }
+        let mut full = Recorder::new();
+        full.buckets.fill(u64::MAX);
+        assert_eq!(full.sparse().buckets().count(), BUCKETS);
+        assert_eq!(full.take_sparse().buckets().map(|(_, count)| count).max(), Some(u64::MAX));
+        assert_eq!(full.sparse(), Sparse::default());
     }
 }

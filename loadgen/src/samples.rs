@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 use loadgen::outcome::{Ended as EngineEnded, GeneratorCost, Interval, Outcome, ServerCost};
-use loadgen::recorder::Recorder;
+use loadgen::recorder::{Recorder, Sparse};
 use std::collections::BTreeMap;
 
 use crate::machine::Machine;
@@ -23,11 +23,28 @@ fn spread(count: u64, unit_ns: u64) -> Histogram<u64> {
     histogram
 }
 
-/// The latencies of one interval: as [`histogram`] of 4,000.
-fn second() -> Vec<(u32, u64)> {
+/// The latencies of a second of the outcome: as [`histogram`] of 4,000.
+fn second() -> Sparse {
     let mut recorder = Recorder::new();
     (0..4_000).for_each(|index| recorder.record((index / 4 + 1) * 1_000));
-    recorder.take_sparse()
+    recorder.sparse()
+}
+
+/// A second of the outcome with other latencies.
+pub(crate) fn interval(second: u64, latencies: Sparse) -> Interval {
+    Interval {
+        start_ns: second * 1_000_000_000,
+        length_ns: 1_000_000_000,
+        offered: Some(20),
+        sent: 20,
+        received: 4_000,
+        errors: 0,
+        connections_open: Some(200),
+        p50_ns: latencies.value_at_quantile(0.5),
+        p99_ns: latencies.value_at_quantile(0.99),
+        max_ns: latencies.max(),
+        latencies,
+    }
 }
 
 /// Four seconds of 20 publications a second to 200 connections, all well.
@@ -36,6 +53,9 @@ pub(crate) fn outcome() -> Outcome {
         intended: histogram(16_000),
         sent: histogram(16_000),
         connect: histogram(200),
+        tcp: histogram(200),
+        upgrade: histogram(200),
+        first_message: histogram(200),
         schedule_lag: spread(80, 50),
         send_blocked: histogram(80),
         messages_sent: 80,
@@ -55,17 +75,7 @@ pub(crate) fn outcome() -> Outcome {
         setup_bytes_sent: 40_000,
         setup_bytes_received: 44_000,
         requests: 0,
-        intervals: vec![
-            Interval {
-                sent: 20,
-                received: 4_000,
-                errors: 0,
-                p50_ns: Some(500_000),
-                p99_ns: Some(990_000),
-                latencies: second(),
-            };
-            4
-        ],
+        intervals: (0..4).map(|number| interval(number, second())).collect(),
         measured_ns: 4_000_000_000,
         offered_count: 80,
         picked_up_count: 80,

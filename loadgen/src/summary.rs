@@ -4,16 +4,13 @@
 //! from the window; rates and losses are of the window's own messages.
 
 use loadgen::outcome::{Compressed, Ended as EngineEnded, Outcome, ServerCost};
-use loadgen::recorder;
 use loadgen::scenario::{Mode, Scenario};
 
 use crate::bundle::encode_histogram;
 use crate::result::{
-    Agreed, Compression, Connections, Ended, Histograms, Interval, Latency, Loadgen, Round, Run,
-    Server, Source, per, rounded,
+    Agreed, Compression, Connections, Ended, Histograms, Interval, Latency, Loadgen, Phases, Round,
+    Run, Server, Source, per, rounded,
 };
-
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// The figures of one outcome of `scenario`.
 pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
@@ -63,6 +60,12 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         tls_resumed: outcome.tls.as_ref().map(|tls| tls.resumed),
         compression: outcome.compression.as_ref().map(compression),
         histograms: Some(histograms(outcome)),
+        interval_ns: interval_length_ns(outcome),
+        phases: Some(Phases {
+            tcp_ns: Latency::of(&outcome.tcp),
+            upgrade_ns: Latency::of(&outcome.upgrade),
+            first_message_ns: Latency::of(&outcome.first_message),
+        }),
         ..Run::default()
     }
 }
@@ -137,18 +140,23 @@ fn histograms(outcome: &Outcome) -> Histograms {
 }
 
 fn intervals(outcome: &Outcome) -> Vec<Interval> {
-    let starts = (0..).map(|index: u64| index * NS_PER_S);
-    let of = |(start_ns, second): (u64, &loadgen::outcome::Interval)| Interval {
-        start_ns,
-        messages_sent: second.sent,
-        messages_received: second.received,
-        errors: second.errors,
-        latency_p50_ns: second.p50_ns,
-        latency_p99_ns: second.p99_ns,
-        histogram: recorder::histogram_of(&second.latencies).map(|all| encode_histogram(&all)),
-        ..Interval::default()
+    let of = |interval: &loadgen::outcome::Interval| Interval {
+        start_ns: interval.start_ns,
+        messages_sent: interval.sent,
+        messages_received: interval.received,
+        errors: interval.errors,
+        latency_p50_ns: interval.p50_ns,
+        latency_p99_ns: interval.p99_ns,
+        latency_max_ns: interval.max_ns,
+        connections_open: interval.connections_open.map(u64::from),
+        histogram: Some(encode_histogram(&interval.latencies.histogram())),
     };
-    starts.zip(&outcome.intervals).map(of).collect()
+    outcome.intervals.iter().map(of).collect()
+}
+
+/// How long an interval is: the longest, as the last may be cut short.
+fn interval_length_ns(outcome: &Outcome) -> Option<u64> {
+    outcome.intervals.iter().map(|interval| interval.length_ns).max()
 }
 
 /// One block of a comparison.
@@ -191,6 +199,9 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
         (&mut into.intended, &other.intended),
         (&mut into.sent, &other.sent),
         (&mut into.connect, &other.connect),
+        (&mut into.tcp, &other.tcp),
+        (&mut into.upgrade, &other.upgrade),
+        (&mut into.first_message, &other.first_message),
         (&mut into.schedule_lag, &other.schedule_lag),
         (&mut into.send_blocked, &other.send_blocked),
     ];
@@ -231,7 +242,11 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
     for (code, count) in &other.errors {
         *into.errors.entry(code.clone()).or_default() += count;
     }
-    into.intervals.extend(other.intervals.iter().cloned());
+    let offset_ns = into.intervals.iter().map(|interval| interval.length_ns).sum::<u64>();
+    into.intervals.extend(other.intervals.iter().map(|interval| {
+        let start_ns = offset_ns + interval.start_ns;
+        loadgen::outcome::Interval { start_ns, ..interval.clone() }
+    }));
     into.generator.rss_bytes = into.generator.rss_bytes.max(other.generator.rss_bytes);
     let shares = into.generator.thread_busy_share.iter_mut();
     for (into, other) in shares.zip(&other.generator.thread_busy_share) {

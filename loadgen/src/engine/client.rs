@@ -62,6 +62,10 @@ pub(crate) struct Client<D> {
     wire: Vec<u8>,
     joined: Vec<u8>,
     ledger: Ledger,
+    /// A second is over that was not handed over.
+    owes: bool,
+    /// Something happened in the second under way.
+    has_news: bool,
     /// Members that may have something to say.
     ready: Vec<u32>,
     completions: Vec<Completion>,
@@ -81,6 +85,7 @@ impl<D: Driver> Client<D> {
         let subscribers = members.iter().filter(|m| m.part == Part::Subscriber).count();
         let trackers = vec![Tracker::default(); subscribers * plan.trackers_per_connection()];
         let now_ns = driver.clock_ns();
+        let is_live = control.is_live;
         let connecting = Connecting::new(&plan, subscribers, now_ns);
         Self {
             driver,
@@ -101,7 +106,9 @@ impl<D: Driver> Client<D> {
             frame: Vec::new(),
             wire: Vec::new(),
             joined: Vec::new(),
-            ledger: Ledger::new(),
+            ledger: Ledger::new(is_live),
+            owes: false,
+            has_news: false,
             ready: Vec::new(),
             completions: Vec::new(),
             now_ns,
@@ -118,6 +125,7 @@ impl<D: Driver> Client<D> {
         self.now_ns = self.driver.now_ns();
         self.look();
         let mut completions = std::mem::take(&mut self.completions);
+        self.has_news |= !completions.is_empty();
         for completion in completions.drain(..) {
             self.complete(completion);
         }
@@ -155,7 +163,9 @@ impl<D: Driver> Client<D> {
             schedule.deadline_ns(self.now_ns, self.control.window_end_ns())
         });
         let goodbye = self.goodbye_until_ns.unwrap_or(u64::MAX);
-        schedule.min(self.connecting.deadline_ns()).min(goodbye)
+        // Whether somebody looks on or not, so that it makes no difference.
+        let hand = if self.has_news { self.ledger.second_end_ns(self.now_ns) } else { u64::MAX };
+        schedule.min(self.connecting.deadline_ns()).min(goodbye).min(hand)
     }
 
     /// Takes note of what the conductor decided.
@@ -167,11 +177,23 @@ impl<D: Driver> Client<D> {
             start_ns: begin.window_start_ns,
             end_ns: self.control.window_end_ns(),
         });
-        self.ledger.turn(window, self.now_ns);
+        self.owes |= self.ledger.turn(window, self.now_ns);
+        if self.owes {
+            self.hand_over();
+        }
         if self.goodbye_until_ns.is_none() && self.control.is_finished() {
             self.say_goodbye();
         }
         self.start();
+    }
+
+    /// Hands finished seconds to the conductor, unless it is just taking some: then next turn.
+    fn hand_over(&mut self) {
+        let handed = self.control.reports[self.thread].handed.try_lock();
+        if let Ok(mut handed) = handed {
+            self.ledger.hand_over(&mut handed, self.connecting.opening);
+            (self.owes, self.has_news) = (false, false);
+        }
     }
 
     fn report(&self) {
@@ -363,6 +385,7 @@ impl<D: Driver> Client<D> {
         }
         member.phase = Phase::Ended;
         self.pending = self.pending.saturating_sub(member.outstanding() + member.late_count());
+        self.ledger.waiting -= member.late_count();
         if member.part == Part::Subscriber && member.was_open {
             self.open -= 1;
             if !has_begun {

@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use crate::engine::control::{Begin, Control};
 use crate::engine::cost::Costs;
+use crate::engine::ledger::Ledger;
+use crate::engine::pacer::{Pacer, Share};
 use crate::engine::plan::Plan;
-use crate::outcome::{Ended, Failure, Phase, Tick};
+use crate::engine::timeline::Timeline;
+use crate::engine::watch::{Situation, Watch};
+use crate::outcome::{Ended, Failure, Phase, Snapshot, Tick};
 use crate::part::{Meeting, Ready, Start};
 use crate::scenario::{Mode, Transport};
 
@@ -60,6 +64,7 @@ pub(crate) struct Conductor {
     pub(crate) costs: Option<Costs>,
     /// Where the other parts of the run are met; none where this is all of it.
     meeting: Option<Arc<dyn Meeting>>,
+    watch: Watch,
     stage: Stage,
     ended: Ended,
     measured_ns: u64,
@@ -74,6 +79,7 @@ impl Conductor {
             control,
             costs,
             meeting: None,
+            watch: Watch::default(),
             stage: Stage::Connecting,
             ended: Ended::Completed,
             measured_ns: 0,
@@ -95,6 +101,9 @@ impl Conductor {
         if stop {
             self.interrupt(now_ns);
         }
+        let window = self.control.begin().map(|begin| begin.window_start_ns);
+        let window = window.map(|start_ns| (start_ns, self.control.window_end_ns()));
+        self.watch.look(&self.control, window, now_ns);
         let next_ns = match self.stage {
             Stage::Connecting => self.step_connecting(now_ns)?,
             Stage::Meeting => self.step_meeting(),
@@ -141,6 +150,58 @@ impl Conductor {
             received: self.control.sum(|report| &report.received),
             errors: self.control.sum(|report| &report.errors),
         }
+    }
+
+    /// What there is to see now, for who looks on.
+    pub(crate) fn snapshot(&mut self, now_ns: u64) -> Snapshot {
+        let mut watch = std::mem::take(&mut self.watch);
+        let scenario = &self.plan.scenario;
+        let window_start_ns = self.control.begin().map(|begin| begin.window_start_ns);
+        let situation = Situation {
+            tick: self.tick(now_ns),
+            connections: scenario.connections,
+            window_ns: ns(scenario.warmup).saturating_add(ns(scenario.duration)),
+            window_start_ns,
+            costs: self.costs.as_ref(),
+        };
+        let snapshot = watch.snapshot(&self.control, situation, now_ns, |from_ns, to_ns| {
+            self.scheduled(from_ns, to_ns.min(self.control.window_end_ns()))
+        });
+        self.watch = watch;
+        snapshot
+    }
+
+    /// Sends that an open loop has from one time of the window to another.
+    pub(crate) fn offered(&self, from_ns: u64, to_ns: u64) -> Option<u64> {
+        let start_ns = self.control.begin()?.window_start_ns;
+        self.scheduled(start_ns + from_ns, start_ns + to_ns)
+    }
+
+    /// How many of the messages that the schedule has from one time to another are this part's.
+    fn scheduled(&self, from_ns: u64, to_ns: u64) -> Option<u64> {
+        let scenario = &self.plan.scenario;
+        let is_open_loop = self.plan.is_open_loop() && scenario.mode != Mode::Idle;
+        let rate = scenario.rate_per_s.filter(|_| is_open_loop)?;
+        let begin = self.control.begin()?;
+        let pacer = Pacer::new(begin.origin_ns, rate);
+        let (first, end) = (pacer.count_before(from_ns), pacer.count_before(to_ns));
+        if !self.plan.part.is_shared() {
+            return Some(end.saturating_sub(first));
+        }
+        let counts = match scenario.mode {
+            Mode::Fanout => &begin.publishers,
+            Mode::Echo | Mode::Idle => &begin.subscribers,
+        };
+        let threads = begin.first_thread..begin.first_thread + scenario.threads;
+        let shares = threads.map(|thread| Share::new(counts, thread));
+        let own = |share: Share| share.count_below(end).saturating_sub(share.count_below(first));
+        Some(shares.map(own).sum())
+    }
+
+    /// The window as all threads saw it; `rest` is what they did not hand over.
+    pub(crate) fn timeline(&mut self, rest: &mut Ledger) -> Timeline {
+        let watch = std::mem::take(&mut self.watch);
+        watch.into_timeline(&self.control, rest.take_timeline())
     }
 
     fn interrupt(&mut self, now_ns: u64) {

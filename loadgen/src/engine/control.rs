@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ringwire_ring::{Doorbell, ThreadClock};
 
 use crate::engine::error::ErrorCode;
+use crate::engine::ledger::Handed;
 
 /// The run's schedule, known once all connections are open or refused.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Report {
     pub(crate) has_failed: AtomicBool,
     /// The thread's CPU time.
     pub(crate) clock: OnceLock<ThreadClock>,
+    /// Seconds that are over, until the conductor takes them. Neither side waits for the lock.
+    pub(crate) handed: Mutex<Handed>,
 }
 
 /// The first connection that was refused, for people.
@@ -71,6 +74,8 @@ pub(crate) struct Control {
     pub(crate) subscribed: Box<[AtomicU32]>,
     pub(crate) reports: Box<[Report]>,
     first_refusal: Mutex<Option<FirstRefusal>>,
+    /// Somebody looks on: the threads hand over their books once a second.
+    pub(crate) is_live: bool,
     /// Wakes the conductor; none in a simulation, where it is stepped.
     conductor: Option<Doorbell>,
 }
@@ -86,8 +91,14 @@ impl Control {
             subscribed: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             reports: (0..threads).map(|_| Report::default()).collect(),
             first_refusal: Mutex::new(None),
+            is_live: false,
             conductor,
         }
+    }
+
+    /// Of a run that somebody looks at.
+    pub(crate) fn live(self, is_live: bool) -> Self {
+        Self { is_live, ..self }
     }
 
     /// Tells the conductor that there is news.

@@ -11,8 +11,8 @@ use crate::outcome::{Failure, GeneratorCost, ServerCost};
 
 /// CPU time used so far.
 #[derive(Clone, Debug, Default)]
-struct Reading {
-    server_ns: Option<u64>,
+pub(crate) struct Reading {
+    pub(crate) server_ns: Option<u64>,
     own_ns: Option<u64>,
     thread_ns: Vec<Option<u64>>,
 }
@@ -29,6 +29,16 @@ impl Reading {
                 .map(|report| report.clock.get().and_then(|clock| clock.cpu_ns().ok()))
                 .collect(),
         }
+    }
+}
+
+impl Reading {
+    /// How busy a thread was in the `span_ns` since `before`.
+    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+    pub(crate) fn thread_share(&self, before: &Self, thread: usize, span_ns: u64) -> f64 {
+        let of = |reading: &Self| reading.thread_ns.get(thread).copied().flatten();
+        let busy_ns = of(self).zip(of(before)).map_or(0, |(now, then)| now.saturating_sub(then));
+        busy_ns as f64 / span_ns.max(1) as f64
     }
 }
 
@@ -73,7 +83,7 @@ impl Costs {
 
     /// All connections are open, nothing was said yet.
     pub(crate) fn connected(&mut self) {
-        self.rss_connected_bytes = self.server.and_then(|(pid, _)| rss_bytes(pid));
+        self.rss_connected_bytes = self.server_rss_bytes();
     }
 
     pub(crate) fn window_starts(&mut self, control: &Control) {
@@ -82,12 +92,23 @@ impl Costs {
 
     pub(crate) fn window_ends(&mut self, control: &Control) {
         self.end = self.read(control);
-        self.rss_after_bytes = self.server.and_then(|(pid, _)| rss_bytes(pid));
-        self.own_rss_bytes = rss_bytes(std::process::id());
+        self.rss_after_bytes = self.server_rss_bytes();
+        self.own_rss_bytes = Self::own_rss_bytes();
     }
 
-    fn read(&self, control: &Control) -> Reading {
+    /// CPU time used until now.
+    pub(crate) fn read(&self, control: &Control) -> Reading {
         Reading::take(self.server.map(|(_, clock)| clock), self.own, control)
+    }
+
+    /// Resident memory of the server now.
+    pub(crate) fn server_rss_bytes(&self) -> Option<u64> {
+        self.server.and_then(|(pid, _)| rss_bytes(pid))
+    }
+
+    /// Resident memory of this program now.
+    pub(crate) fn own_rss_bytes() -> Option<u64> {
+        rss_bytes(std::process::id())
     }
 
     /// What the server used in the window.

@@ -15,7 +15,7 @@ use crate::engine::chunked::Chunks;
 use crate::engine::codec::{Codec, Workshop};
 use crate::engine::error::ErrorCode;
 use crate::engine::ledger::Ledger;
-use crate::engine::member::{Member, Opening, Part, Speech, Stream};
+use crate::engine::member::{HEARD, Member, Opening, Part, Speech, Stream};
 use crate::engine::payload::PUBLISHER_MASK;
 use crate::engine::plan::Plan;
 use crate::engine::sequence::{Arrival, Tracker};
@@ -64,6 +64,7 @@ pub(crate) struct Ear<'a> {
     sent: u64,
     answered: u64,
     position: Option<Position>,
+    awaits_since_ns: u64,
 }
 
 impl<'a> Ear<'a> {
@@ -87,6 +88,7 @@ impl<'a> Ear<'a> {
             sent: 0,
             answered: 0,
             position: None,
+            awaits_since_ns: 0,
         }
     }
 
@@ -96,10 +98,12 @@ impl<'a> Ear<'a> {
         self.sent = member.sent;
         self.answered = member.answered;
         self.position = member.position;
+        self.awaits_since_ns = member.awaits_since_ns;
         let result = self.hear_speech(member, bytes);
         self.heard.is_ready |= self.answered != member.answered;
         member.answered = self.answered;
         member.position = self.position;
+        member.awaits_since_ns = self.awaits_since_ns;
         result
     }
 
@@ -139,7 +143,7 @@ impl<'a> Ear<'a> {
                 let mut rest = opening.bytes.split_off(end);
                 let speech = self.opened(opening, &rest)?;
                 member.speech = speech;
-                self.heard.is_open = true;
+                self.subscribed();
                 if rest.is_empty() { Ok(()) } else { self.hear_speech(member, &mut rest) }
             }
         }
@@ -187,6 +191,13 @@ impl<'a> Ear<'a> {
         let chunks = response.is_chunked.then(Chunks::new);
         let parser = sse::Parser::new(ANSWER_BYTES_MAX);
         Ok(Speech::Sse(Box::new(Stream { chunks, parser })))
+    }
+
+    /// The subscription, or the upgrade, is there.
+    fn subscribed(&mut self) {
+        self.heard.is_open = true;
+        self.ledger.upgrade.record(self.now_ns.saturating_sub(self.awaits_since_ns));
+        self.awaits_since_ns = self.now_ns;
     }
 
     fn hear_ws(
@@ -257,7 +268,7 @@ impl<'a> Ear<'a> {
             ErrorCode::PollMalformed
         })?;
         if self.position.replace(told.position).is_none() {
-            self.heard.is_open = true;
+            self.subscribed();
         } else if !told.recovered {
             self.ledger.error(ErrorCode::PositionLost);
         }
@@ -281,6 +292,11 @@ impl<'a> Ear<'a> {
     fn message(&mut self, payload: &[u8]) {
         let mode = self.plan.scenario.mode;
         let Some(origin_ns) = self.origin_ns.filter(|_| mode != Mode::Idle) else { return };
+        if self.awaits_since_ns != HEARD {
+            let since_ns = self.awaits_since_ns.max(origin_ns);
+            self.ledger.first_message.record(self.now_ns.saturating_sub(since_ns));
+            self.awaits_since_ns = HEARD;
+        }
         let stamp = self.plan.format.decode(payload).filter(|stamp| match mode {
             Mode::Echo => stamp.publisher == self.number & PUBLISHER_MASK,
             Mode::Fanout | Mode::Idle => (stamp.publisher as usize) < self.trackers.len(),

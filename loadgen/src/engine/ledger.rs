@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::engine::error::ErrorCode;
 use crate::engine::sequence::Arrival;
-use crate::outcome::{Compressed, Interval};
-use crate::recorder::Recorder;
+use crate::engine::timeline::{Piece, Timeline};
+use crate::outcome::Compressed;
+use crate::recorder::{Recorder, Sparse};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -23,18 +24,57 @@ impl Window {
     /// Before anything is known of it.
     pub(crate) const UNKNOWN: Self = Self { start_ns: u64::MAX, end_ns: u64::MAX };
 
+    /// What seconds are counted from.
+    fn origin_ns(self) -> u64 {
+        if self == Self::UNKNOWN { 0 } else { self.start_ns }
+    }
+
+    /// The second that `at_ns` lies in, counted from the window's start; negative before it.
+    fn second(self, at_ns: u64) -> i64 {
+        let since_ns = at_ns.wrapping_sub(self.origin_ns()).cast_signed();
+        since_ns.div_euclid(NS_PER_S.cast_signed())
+    }
+
     pub(crate) fn contains(self, at_ns: u64) -> bool {
         self.start_ns <= at_ns && at_ns < self.end_ns
     }
 }
 
-/// One second of one thread.
-#[derive(Clone, Debug, Default)]
+/// The second under way: of the window, or before or after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Second {
-    sent: u64,
-    received: u64,
-    errors: u64,
-    latencies: Vec<(u32, u64)>,
+    /// By the clock, aligned to the window's start once that is known.
+    number: i64,
+    is_of_window: bool,
+}
+
+/// What a thread hands over once a second.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    /// Seconds of the window that are over.
+    pub(crate) timeline: Timeline,
+    /// For who looks on: latencies since the last time, warm-up included.
+    pub(crate) recent: Sparse,
+    /// For who looks on: the books as they stand.
+    pub(crate) books: Option<Box<Books>>,
+}
+
+/// A thread's books so far, for who looks on.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) intended: Sparse,
+    pub(crate) sent: Sparse,
+    pub(crate) schedule_lag: Sparse,
+    pub(crate) tcp: Sparse,
+    pub(crate) upgrade: Sparse,
+    pub(crate) first_message: Sparse,
+    pub(crate) errors: BTreeMap<ErrorCode, u64>,
+    pub(crate) duplicates: u64,
+    pub(crate) reordered: u64,
+    pub(crate) refused: u32,
+    pub(crate) lost: u32,
+    pub(crate) waiting: u64,
+    pub(crate) connecting: u32,
 }
 
 /// Bytes of one kind of stream.
@@ -50,6 +90,10 @@ pub(crate) struct Ledger {
     pub(crate) intended: Recorder,
     pub(crate) sent: Recorder,
     pub(crate) connect: Recorder,
+    /// The parts of it, and what comes after.
+    pub(crate) tcp: Recorder,
+    pub(crate) upgrade: Recorder,
+    pub(crate) first_message: Recorder,
     pub(crate) tls: Recorder,
     pub(crate) tls_resumed: u64,
     pub(crate) schedule_lag: Recorder,
@@ -58,6 +102,8 @@ pub(crate) struct Ledger {
     /// Messages of the window.
     pub(crate) sent_of_window: u64,
     pub(crate) picked_up_of_window: u64,
+    /// Picked up and not sent, now.
+    pub(crate) waiting: u64,
     pub(crate) received_of_window: u64,
     pub(crate) duplicates: u64,
     pub(crate) reordered: u64,
@@ -79,19 +125,26 @@ pub(crate) struct Ledger {
     window: Window,
     /// Whether this turn's time is in the window.
     in_window: bool,
-    /// The second under way: number, counts, latencies.
-    second: u64,
-    current: Second,
+    /// Somebody looks on: the warm-up's latencies are told too.
+    is_live: bool,
+    /// The second under way, its counts and its latencies.
+    second: Second,
+    current: Piece,
     latencies: Recorder,
-    seconds: Vec<Second>,
+    /// What is over and not handed over.
+    timeline: Timeline,
+    recent: Sparse,
 }
 
 impl Ledger {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_live: bool) -> Self {
         Self {
             intended: Recorder::new(),
             sent: Recorder::new(),
             connect: Recorder::new(),
+            tcp: Recorder::new(),
+            upgrade: Recorder::new(),
+            first_message: Recorder::new(),
             tls: Recorder::new(),
             tls_resumed: 0,
             schedule_lag: Recorder::new(),
@@ -99,6 +152,7 @@ impl Ledger {
             errors: BTreeMap::new(),
             sent_of_window: 0,
             picked_up_of_window: 0,
+            waiting: 0,
             received_of_window: 0,
             duplicates: 0,
             reordered: 0,
@@ -118,29 +172,75 @@ impl Ledger {
             compressed: Compressed::default(),
             window: Window::UNKNOWN,
             in_window: false,
-            second: 0,
-            current: Second::default(),
+            is_live,
+            second: Second { number: i64::MIN, is_of_window: false },
+            current: Piece::default(),
             latencies: Recorder::new(),
-            seconds: Vec::new(),
+            timeline: Timeline::default(),
+            recent: Sparse::default(),
         }
     }
 
-    /// Begins a turn at `now_ns`.
-    pub(crate) fn turn(&mut self, window: Window, now_ns: u64) {
+    /// Begins a turn at `now_ns`; says whether a second is over, and with it something to hand
+    /// over.
+    pub(crate) fn turn(&mut self, window: Window, now_ns: u64) -> bool {
         self.window = window;
         self.in_window = window.contains(now_ns);
-        if self.in_window {
-            let second = (now_ns - window.start_ns) / NS_PER_S;
-            while self.second < second {
-                self.close_second();
-            }
+        let second = Second { number: window.second(now_ns), is_of_window: self.in_window };
+        let is_over = second != self.second;
+        if is_over {
+            self.close_second();
+            self.second = second;
         }
+        is_over
+    }
+
+    /// When the second under way is over.
+    pub(crate) fn second_end_ns(&self, now_ns: u64) -> u64 {
+        let into_ns = now_ns.wrapping_sub(self.window.origin_ns()).cast_signed();
+        let left_ns = NS_PER_S - into_ns.rem_euclid(NS_PER_S.cast_signed()).cast_unsigned();
+        now_ns.saturating_add(left_ns)
     }
 
     fn close_second(&mut self) {
-        self.current.latencies = self.latencies.take_sparse();
-        self.seconds.push(std::mem::take(&mut self.current));
-        self.second += 1;
+        let Second { number, is_of_window } = self.second;
+        let latencies = self.latencies.take_sparse();
+        if self.is_live {
+            self.recent.add(&latencies);
+        }
+        let piece = Piece { latencies, ..std::mem::take(&mut self.current) };
+        if is_of_window && let Ok(number) = u64::try_from(number) {
+            self.timeline.add_second(number, piece);
+        }
+    }
+
+    /// Adds to `handed` what is over. The books, if somebody looks on, say `connecting` too.
+    pub(crate) fn hand_over(&mut self, handed: &mut Handed, connecting: usize) {
+        if !self.timeline.is_empty() {
+            handed.timeline.add(self.timeline.take());
+        }
+        if self.is_live {
+            handed.recent.add(&std::mem::take(&mut self.recent));
+            handed.books = Some(Box::new(self.books(connecting)));
+        }
+    }
+
+    fn books(&self, connecting: usize) -> Books {
+        Books {
+            intended: self.intended.sparse(),
+            sent: self.sent.sparse(),
+            schedule_lag: self.schedule_lag.sparse(),
+            tcp: self.tcp.sparse(),
+            upgrade: self.upgrade.sparse(),
+            first_message: self.first_message.sparse(),
+            errors: self.errors.clone(),
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            refused: self.refused,
+            lost: self.lost,
+            waiting: self.waiting,
+            connecting: u32::try_from(connecting).unwrap_or(u32::MAX),
+        }
     }
 
     pub(crate) fn is_in_window(&self) -> bool {
@@ -194,6 +294,8 @@ impl Ledger {
         if self.in_window {
             self.deliveries_in_window += 1;
             self.current.received += 1;
+        }
+        if self.in_window || self.is_live {
             self.latencies.record(latency_ns);
         }
         if is_of_window {
@@ -209,6 +311,9 @@ impl Ledger {
         self.intended.add(&other.intended);
         self.sent.add(&other.sent);
         self.connect.add(&other.connect);
+        self.tcp.add(&other.tcp);
+        self.upgrade.add(&other.upgrade);
+        self.first_message.add(&other.first_message);
         self.tls.add(&other.tls);
         self.tls_resumed += other.tls_resumed;
         self.schedule_lag.add(&other.schedule_lag);
@@ -240,49 +345,19 @@ impl Ledger {
         self.lost += other.lost;
         self.reconnects += other.reconnects;
         self.compressed.add(&other.compressed);
-        self.add_seconds(other);
-    }
-
-    fn add_seconds(&mut self, mut other: Self) {
         other.close_second();
-        while self.seconds.len() < other.seconds.len() {
-            self.seconds.push(Second::default());
-        }
-        for (mine, theirs) in self.seconds.iter_mut().zip(other.seconds) {
-            mine.sent += theirs.sent;
-            mine.received += theirs.received;
-            mine.errors += theirs.errors;
-            mine.latencies.extend(theirs.latencies);
-        }
+        self.timeline.add(other.timeline);
     }
 
-    /// One entry per started second of a window of `measured_ns`.
-    pub(crate) fn intervals(&self, measured_ns: u64) -> Vec<Interval> {
-        let count = usize::try_from(measured_ns.div_ceil(NS_PER_S)).unwrap_or(usize::MAX);
-        let mut recorder = Recorder::new();
-        let mut interval = |second: &Second| {
-            recorder.add_sparse(&second.latencies);
-            let histogram = recorder.histogram();
-            let at =
-                |quantile| (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile));
-            Interval {
-                sent: second.sent,
-                received: second.received,
-                errors: second.errors,
-                p50_ns: at(0.5),
-                p99_ns: at(0.99),
-                latencies: recorder.take_sparse(),
-            }
-        };
-        let mut intervals: Vec<_> = self.seconds.iter().take(count).map(&mut interval).collect();
-        intervals.resize(count, Interval::default());
-        intervals
+    /// What was not handed over.
+    pub(crate) fn take_timeline(&mut self) -> Timeline {
+        self.timeline.take()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ledger, Window};
+    use super::{Handed, Ledger, Window};
     use crate::engine::error::ErrorCode;
     use crate::engine::sequence::Arrival;
 
@@ -291,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_message_of_the_window_counts_when_it_arrives_late_and_one_of_the_warm_up_never() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(false);
         ledger.turn(WINDOW, 10 * S);
         ledger.received(Arrival::New, 10 * S - 1, 0, 10 * S);
         assert_eq!((ledger.received_of_window, ledger.deliveries_in_window), (0, 1));
@@ -307,7 +382,8 @@ mod tests {
 
     #[test]
     fn seconds_of_threads_that_were_busy_at_different_times_line_up() {
-        let (mut early, mut late, mut all) = (Ledger::new(), Ledger::new(), Ledger::new());
+        let (mut early, mut late, mut all) =
+            (Ledger::new(false), Ledger::new(false), Ledger::new(false));
         early.turn(WINDOW, 10 * S);
         early.received(Arrival::New, 10 * S, 0, 10 * S + 1_000);
         late.turn(WINDOW, 12 * S + 1);
@@ -318,13 +394,38 @@ mod tests {
         late.error(ErrorCode::Reset);
         all.add(early);
         all.add(late);
-        let intervals = all.intervals(3 * S);
+        let intervals = all.take_timeline().intervals(3 * S, |_, _| None);
         let counts: Vec<_> = intervals.iter().map(|i| (i.sent, i.received, i.errors)).collect();
         assert_eq!(counts, [(0, 1, 0), (0, 0, 0), (1, 1, 1)]);
         assert_eq!(intervals[0].p99_ns, Some(1_000));
         assert_eq!((intervals[1].p50_ns, intervals[2].p50_ns), (None, Some(1)));
         assert_eq!(all.errors[&ErrorCode::Reset], 2);
-        assert_eq!(all.intervals(2 * S + 1).len(), 3);
-        assert_eq!(all.intervals(9 * S).len(), 9);
+    }
+
+    #[test]
+    fn seconds_are_handed_over_once_and_only_the_windows() {
+        for is_live in [false, true] {
+            let (mut ledger, mut handed) = (Ledger::new(is_live), Handed::default());
+            assert!(ledger.turn(Window::UNKNOWN, 9 * S), "the first second begins");
+            assert!(ledger.turn(WINDOW, 10 * S - 1));
+            ledger.received(Arrival::New, 10 * S - 1, 0, 10 * S - 1);
+            assert!(ledger.turn(WINDOW, 10 * S));
+            ledger.received(Arrival::New, 10 * S, 0, 10 * S + 7);
+            assert!(!ledger.turn(WINDOW, 11 * S - 1));
+            assert_eq!(ledger.second_end_ns(11 * S - 1), 11 * S);
+            assert!(ledger.turn(WINDOW, 11 * S));
+            ledger.hand_over(&mut handed, 3);
+            assert!(ledger.turn(WINDOW, 12 * S + 5));
+            ledger.received(Arrival::New, 12 * S, 0, 12 * S + 9);
+            ledger.hand_over(&mut handed, 3);
+            assert!(ledger.turn(WINDOW, 13 * S), "the window is over");
+            ledger.hand_over(&mut handed, 3);
+            assert_eq!(handed.recent.count(), if is_live { 3 } else { 0 });
+            assert_eq!(handed.books.map(|books| books.connecting), is_live.then_some(3));
+            let intervals = handed.timeline.intervals(3 * S, |_, _| None);
+            let received: Vec<_> = intervals.iter().map(|i| i.received).collect();
+            assert_eq!(received, [1, 0, 1]);
+            assert!(ledger.take_timeline().is_empty());
+        }
     }
 }

@@ -81,6 +81,9 @@ pub(crate) struct Late {
     pub(crate) picked_up_ns: u64,
 }
 
+/// A connection that has had its first message awaits nothing.
+pub(crate) const HEARD: u64 = u64::MAX;
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -116,6 +119,9 @@ pub(crate) struct Member {
     pub(crate) position: Option<Position>,
     /// When the connection was begun.
     pub(crate) since_ns: u64,
+    /// Since when it awaits what comes next: the answer to its first request, then the first
+    /// message; [`HEARD`] from then on.
+    pub(crate) awaits_since_ns: u64,
     /// The last batch that has a send of this connection.
     pub(crate) batch: u64,
 }
@@ -144,6 +150,7 @@ impl Member {
             answered: 0,
             position: None,
             since_ns: 0,
+            awaits_since_ns: 0,
             batch: 0,
         }
     }

@@ -190,6 +190,10 @@ impl<D: Driver> Client<D> {
     /// TCP is connected: receives, and begins with the handshake, or with the first request.
     pub(super) fn connected(&mut self, position: usize, slot: Slot) {
         self.driver.receive(slot, true);
+        let member = &self.members[position];
+        if member.part == Part::Subscriber && !member.was_open {
+            self.ledger.tcp.record(self.now_ns.saturating_sub(member.since_ns));
+        }
         match self.plan.scenario.secure {
             Some(_) => self.begin_tls(position),
             None => self.begin_speech(position),
@@ -212,6 +216,7 @@ impl<D: Driver> Client<D> {
             return;
         }
         member.phase = Phase::Opening;
+        member.awaits_since_ns = self.driver.clock_ns();
         match transport {
             Transport::Ws => {
                 //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1

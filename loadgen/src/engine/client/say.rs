@@ -56,7 +56,9 @@ impl<D: Driver> Client<D> {
         let in_flight_max = self.plan.in_flight_max;
         while self.members[position].may_send(in_flight_max) {
             if let Some(late) = self.members[position].take_late() {
+                self.ledger.waiting -= 1;
                 if !self.say(position, Some(late)) {
+                    self.ledger.waiting += 1;
                     self.members[position].late.get_or_insert_default().push_front(late);
                     return;
                 }
@@ -84,6 +86,7 @@ impl<D: Driver> Client<D> {
         let is_next = member.late.is_none() && member.may_send(in_flight_max);
         if !is_next || !self.say(position, Some(late)) {
             self.members[position].postpone(late);
+            self.ledger.waiting += 1;
         }
     }
 

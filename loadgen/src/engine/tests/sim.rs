@@ -228,7 +228,7 @@ pub(super) fn simulate_against(
     if let Some(failure) = failure.into_inner() {
         return Err(failure);
     }
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::new(false);
     ledger.add(first.into_inner().into_ledger());
     ledger.add(second.into_inner().into_ledger());
     let (ended, measured_ns) = conductor.borrow().result();
