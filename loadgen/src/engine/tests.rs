@@ -1,6 +1,7 @@
 //! Whole runs of the engine against servers made here.
 
 mod deflate;
+mod delay;
 #[path = "../../tests/tls/front.rs"]
 mod front;
 mod live;
@@ -9,4 +10,5 @@ mod rfc6455;
 mod server;
 mod sim;
 mod tls;
+mod truth;
 mod unix;

@@ -170,8 +170,10 @@ pub(super) fn scenario() -> Scenario {
 
 /// What a run came to.
 pub(super) struct Run {
-    ledger: Ledger,
-    ended: Ended,
+    pub(super) ledger: Ledger,
+    pub(super) ended: Ended,
+    /// When the schedule's first message was due.
+    pub(super) origin_ns: u64,
     measured_ns: u64,
     subscribers: u32,
     hash: u64,
@@ -233,7 +235,8 @@ pub(super) fn simulate_against(
     ledger.add(second.into_inner().into_ledger());
     let (ended, measured_ns) = conductor.borrow().result();
     let subscribers = control.each(|report| &report.subscribers).iter().sum();
-    Ok(Run { ledger, ended, measured_ns, subscribers, hash: sim.hash() })
+    let origin_ns = control.begin().map_or(0, |begin| begin.origin_ns);
+    Ok(Run { ledger, ended, origin_ns, measured_ns, subscribers, hash: sim.hash() })
 }
 
 /// Everything but resets, on a network that is fast enough for the load: all that is sent can be
