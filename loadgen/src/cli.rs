@@ -4,6 +4,7 @@
 //! the flags make sense together is decided by [`plan`], exit code 104.
 
 pub(crate) mod plan;
+pub(crate) mod traffic;
 pub(crate) mod units;
 pub(crate) mod url;
 
@@ -50,18 +51,18 @@ pub(crate) struct RunFlags {
     /// How subscribers receive, for http URLs
     #[arg(long, env = "LOADGEN_TRANSPORT")]
     pub(crate) transport: Option<TransportFlag>,
-    /// echo: request and reply; fanout: publishers and subscribers; idle: hold [default: echo on
-    /// ws, else fanout]
+    /// echo: request and reply; fanout: publishers and subscribers; idle: hold; churn: connect and
+    /// close [default: echo on ws, else fanout]
     #[arg(long, env = "LOADGEN_MODE")]
     pub(crate) mode: Option<ModeFlag>,
     /// Connections; in fanout the subscribers
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", default_value = "50", value_name = "N")]
     #[arg(value_parser = units::count_32, alias = "clients")]
     pub(crate) connections: u32,
-    /// Length of the measured time, without --warmup
-    #[arg(short, long, env = "LOADGEN_DURATION", default_value = "10s", value_name = "TIME")]
+    /// Length of the measured time, without --warmup [default: 10s]
+    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME")]
     #[arg(value_parser = units::duration_ns)]
-    pub(crate) duration: u64,
+    pub(crate) duration: Option<u64>,
     /// Open loop: messages per second in total; without it each connection waits for its reply
     #[arg(short = 'R', long, env = "LOADGEN_RATE", value_name = "PER_SECOND")]
     #[arg(value_parser = units::rate, alias = "rps", alias = "qps")]
@@ -76,6 +77,8 @@ pub(crate) struct RunFlags {
     /// Process of the server: its CPU time and memory are measured
     #[arg(long, env = "LOADGEN_SERVER_PID", value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) traffic: traffic::TrafficFlags,
     #[command(flatten)]
     pub(crate) tls: TlsFlags,
     #[command(flatten)]
@@ -278,6 +281,7 @@ pub(crate) enum ModeFlag {
     Echo,
     Fanout,
     Idle,
+    Churn,
 }
 
 impl From<ModeFlag> for Mode {
@@ -286,6 +290,7 @@ impl From<ModeFlag> for Mode {
             ModeFlag::Echo => Self::Echo,
             ModeFlag::Fanout => Self::Fanout,
             ModeFlag::Idle => Self::Idle,
+            ModeFlag::Churn => Self::Churn,
         }
     }
 }

@@ -67,19 +67,32 @@ impl Facts {
         if is_uring { usable.saturating_mul(threads) } else { usable }
     }
 
-    /// Whether `connections` can be opened from here, or else one line with the cure.
+    /// Source addresses that `connections` to one address need: some ports of each are left for
+    /// others.
+    pub(crate) fn addresses_needed(&self, connections: u64) -> u64 {
+        let usable = self.ports_count().map_or(u64::MAX, |ports| (ports - ports / 8).max(1));
+        let is_one_enough = self.ports_count().is_none_or(|ports| connections <= ports);
+        if is_one_enough { 1 } else { connections.div_ceil(usable) }
+    }
+
+    /// Whether `connections` can be opened from here, from `sources` addresses in turn, or else
+    /// one line with the cure.
     pub(crate) fn fit(
         &self,
         connections: u64,
+        sources: u64,
         threads: u64,
         engine: EngineChoice,
     ) -> Result<(), String> {
         if let Some(ports) = self.ports_count()
-            && connections > ports
+            && connections.div_ceil(sources.max(1)) > ports
         {
+            let needed = self.addresses_needed(connections);
+            let addresses = if sources > 1 { "addresses" } else { "address" };
             return Err(format!(
-                "{connections} connections need {connections} ports, this machine has {ports} \
-                 for one address; cure: {PORTS_CURE}"
+                "{connections} connections need as many ports, this machine has {ports} for each \
+                 of {sources} source {addresses}; cure: {PORTS_CURE}, or --source-ip with \
+                 {needed} addresses"
             ));
         }
         self.fit_descriptors(connections, threads, engine)
@@ -231,21 +244,27 @@ mod tests {
     #[test]
     fn ports_bind_one_address() {
         let facts = Facts { descriptors_max: 1_000_000, ..facts() };
-        assert_eq!(facts.fit(28_232, 1, EngineChoice::Auto), Ok(()));
+        assert_eq!(facts.fit(28_232, 1, 1, EngineChoice::Auto), Ok(()));
         assert_eq!(facts.fit_descriptors(28_233, 1, EngineChoice::Auto), Ok(()));
-        let line = facts.fit(28_233, 1, EngineChoice::Auto).unwrap_err();
+        let line = facts.fit(28_233, 1, 1, EngineChoice::Auto).unwrap_err();
         assert!(line.contains("28232") && line.contains("ip_local_port_range"), "{line}");
+        assert!(line.ends_with("--source-ip with 2 addresses"), "{line}");
+        assert_eq!(facts.fit(56_464, 2, 1, EngineChoice::Auto), Ok(()));
+        assert!(facts.fit(56_465, 2, 1, EngineChoice::Auto).is_err());
+        // An eighth of each address's ports is left for others: TIME_WAIT, other programs.
+        assert_eq!([28_232, 28_233, 100_000].map(|n| facts.addresses_needed(n)), [1, 2, 5]);
     }
 
     #[test]
     fn descriptors_bind_a_thread_of_uring_and_a_process_of_epoll() {
         let facts = facts();
-        assert_eq!(facts.fit(20_000, 1, EngineChoice::Auto), Ok(()));
-        assert!(facts.fit(20_001, 1, EngineChoice::Auto).unwrap_err().contains("ulimit -Hn 20033"));
-        assert_eq!(facts.fit(20_001, 2, EngineChoice::Uring), Ok(()));
-        assert!(facts.fit(20_001, 2, EngineChoice::Epoll).is_err());
+        assert_eq!(facts.fit(20_000, 1, 1, EngineChoice::Auto), Ok(()));
+        let line = facts.fit(20_001, 1, 1, EngineChoice::Auto).unwrap_err();
+        assert!(line.contains("ulimit -Hn 20033"), "{line}");
+        assert_eq!(facts.fit(20_001, 1, 2, EngineChoice::Uring), Ok(()));
+        assert!(facts.fit(20_001, 1, 2, EngineChoice::Epoll).is_err());
         let blocked = Facts { uring: Err("blocked".to_owned()), ..facts };
-        assert!(blocked.fit(20_001, 2, EngineChoice::Auto).is_err());
+        assert!(blocked.fit(20_001, 1, 2, EngineChoice::Auto).is_err());
     }
 
     #[test]

@@ -333,9 +333,8 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
     let control = &crew.control;
     let scenario = &crew.plan.scenario;
     let expected = match scenario.mode {
-        Mode::Echo => ledger.sent_of_window,
+        Mode::Echo | Mode::Idle | Mode::Churn => ledger.sent_of_window,
         Mode::Fanout => control.deliveries_expected(),
-        Mode::Idle => 0,
     };
     let timeline = conductor.timeline(&mut ledger);
     let intervals = timeline.intervals(measured_ns, |from, to| conductor.offered(from, to));

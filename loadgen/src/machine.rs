@@ -3,7 +3,8 @@
 //! Everything is read from `/proc` and `/sys`; what cannot be read is `null`.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// Kernel settings that move a measurement or bound it.
@@ -136,6 +137,29 @@ fn mitigations() -> BTreeMap<String, String> {
     all
 }
 
+/// Addresses of this machine's interfaces, loopback included.
+pub(crate) fn local_addresses() -> Vec<IpAddr> {
+    let v4 = content("/proc/net/fib_trie").unwrap_or_default();
+    let v6 = content("/proc/net/if_inet6").unwrap_or_default();
+    let v4 = local_v4(&v4).into_iter().map(IpAddr::V4);
+    let v6 = v6.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
+    v4.chain(v6.map(|bits| IpAddr::V6(bits.into()))).collect()
+}
+
+/// The leaves of the kernel's routing trie that are this machine itself.
+fn local_v4(trie: &str) -> Vec<Ipv4Addr> {
+    let mut found = BTreeSet::new();
+    let mut leaf: Option<Ipv4Addr> = None;
+    for line in trie.lines().map(str::trim) {
+        match line.strip_prefix("|-- ") {
+            Some(address) => leaf = address.parse().ok(),
+            None if line.ends_with("/32 host LOCAL") => found.extend(leaf),
+            None => {}
+        }
+    }
+    found.into_iter().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +184,14 @@ mod tests {
         assert_eq!(field(text, "model"), None);
         assert_eq!(kibibytes("16 kB"), Some(16_384));
         assert_eq!(kibibytes("16"), None);
+    }
+
+    #[test]
+    fn the_leaves_of_the_routing_trie_that_are_ours_are_found_once() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n     \
+                    |-- 10.0.0.7\n        /32 host LOCAL\nLocal:\n     |-- 10.0.0.7\n        \
+                    /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
+        assert_eq!(local_v4(trie), [Ipv4Addr::new(10, 0, 0, 7)]);
+        assert!(local_addresses().contains(&Ipv4Addr::LOCALHOST.into()));
     }
 }

@@ -96,8 +96,7 @@ fn stop_on_signal(stop: Arc<AtomicBool>) {
 
 fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     check_outputs(&flags.output)?;
-    let scenario = cli::plan::run(flags)?;
-    fit(&scenario)?;
+    let scenario = fit(cli::plan::run(flags)?)?;
     warn(&flags.tls);
     let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
     let outcome = loadgen::engine::run(&scenario, &Line::of_run(surface), stop);
@@ -150,11 +149,13 @@ fn testee(flags: &TesteeFlags, stop: &AtomicBool) -> Result<u8, Failure> {
 }
 
 /// Refuses what this machine cannot open, and says all that it limits.
-fn fit(scenario: &Scenario) -> Result<(), Failure> {
+fn fit(scenario: Scenario) -> Result<Scenario, Failure> {
     let facts = Facts::read();
-    cli::plan::fit(scenario, &facts).inspect_err(|_| {
+    let scenario = cli::traffic::widen(scenario, &facts);
+    let fitted = cli::plan::fit(&scenario, &facts).inspect_err(|_| {
         eprint!("{}", doctor::text(&doctor::findings(&facts, style())));
-    })
+    });
+    fitted.map(|()| scenario)
 }
 
 /// Better now than after minutes of measuring.

@@ -4,6 +4,8 @@
 //! [`Scenario::check`] refuses what cannot be measured before anything is opened. It also travels:
 //! agents are sent one, so everything in it can be serialized, and what is read back is checked.
 
+mod traffic;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
 use crate::secure::Secure;
+
+pub use traffic::{AddressRange, Arrival, PPM, SlowReaders, Sources, Stage, Traffic};
 
 /// Bytes of a payload that carry its publisher, sequence and times.
 pub const SIZE_BYTES_MIN: usize = 20;
@@ -66,8 +70,10 @@ pub enum Mode {
     Echo,
     /// Publishers post, every subscriber receives.
     Fanout,
-    /// The connections are held open; nothing is sent.
+    /// The connections are held open; with a rate they are pinged.
     Idle,
+    /// Connections are opened and closed: each message is one whole cycle.
+    Churn,
 }
 
 impl Mode {
@@ -78,6 +84,7 @@ impl Mode {
             Self::Echo => "echo",
             Self::Fanout => "fanout",
             Self::Idle => "idle",
+            Self::Churn => "churn",
         }
     }
 }
@@ -224,7 +231,8 @@ pub struct Scenario {
     pub duration: Duration,
     /// Time under load before the window, not recorded.
     pub warmup: Duration,
-    /// Open loop: messages (echo) or publications (fan-out) in total. `None`: closed loop.
+    /// Open loop: messages (echo), publications (fan-out), pings (idle) or cycles (churn) in
+    /// total. `None`: closed loop, and no pings.
     pub rate_per_s: Option<Rate>,
     /// Messages without a reply per connection. Closed loop: 1 if not given; open loop: unlimited
     /// if not given. Echo only; a publisher always has one.
@@ -259,6 +267,8 @@ pub struct Scenario {
     pub engine: EngineChoice,
     /// The server's process, if its cost is to be measured.
     pub server_pid: Option<u32>,
+    /// What is special about the load.
+    pub traffic: Traffic,
 }
 
 impl Scenario {
@@ -307,7 +317,7 @@ impl Scenario {
         if !self.target.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return wrong("the URL's path must be percent-encoded: printable ASCII without spaces");
         }
-        Ok(())
+        self.traffic.broken_rule(self).map_or(Ok(()), wrong)
     }
 }
 

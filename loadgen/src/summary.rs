@@ -75,7 +75,7 @@ fn offered_per_s(scenario: &Scenario) -> Option<f64> {
     let rate = scenario.rate_per_s?.events_per_s();
     Some(match scenario.mode {
         Mode::Fanout => rate * f64::from(scenario.connections) / f64::from(scenario.channels),
-        Mode::Echo | Mode::Idle => rate,
+        Mode::Echo | Mode::Idle | Mode::Churn => rate,
     })
 }
 

@@ -4,12 +4,13 @@
 //! code 104, before anything is opened.
 
 use loadgen::outcome::Failure;
-use loadgen::scenario::{Compression, Mode, Rate, Scenario, Target, Transport};
+use loadgen::scenario::{Compression, Mode, Rate, Scenario, Target, Traffic, Transport};
 use loadgen::secure::{Secure, Trust};
 use loadgen::testee;
 use ringwire_ring::Address;
 use std::time::Duration;
 
+use super::traffic;
 use super::units::{self, Fraction};
 use super::url::Url;
 use super::{LoadFlags, RunFlags, TesteeFlags, TlsFlags};
@@ -39,23 +40,17 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
             return Err(Failure::configuration(line));
         }
     };
-    if mode == Mode::Idle && flags.rate.is_some() {
-        let line = "--mode idle sends nothing: leave --rate out, or use --mode echo or fanout";
-        return Err(Failure::configuration(line));
-    }
-    let rate_per_s = flags.rate.map(rate).transpose()?;
     let scenario = Scenario {
         transport,
         mode,
         connections: flags.connections,
-        duration: Duration::from_nanos(flags.duration),
-        rate_per_s,
         in_flight: flags.in_flight,
         poll_interval,
         server_pid: flags.server_pid,
         secure: secure(&flags.url, &flags.tls)?,
         ..base(&flags.load, flags.url.target(flags.load.unix_socket.as_deref())?)?
     };
+    let scenario = traffic::plan(flags, scenario)?;
     // The engine takes no connections in fanout as publishing to nobody: `compare` asks for it.
     if scenario.connections == 0 {
         return Err(Failure::configuration("--connections must be at least 1"));
@@ -116,6 +111,7 @@ pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure
         secure: None,
         engine: load.engine.into(),
         server_pid: None,
+        traffic: Traffic::default(),
     })
 }
 
@@ -149,13 +145,19 @@ pub(crate) fn check(scenario: &Scenario) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Sockets that `scenario` has open at once.
+pub(crate) fn sockets(scenario: &Scenario) -> u64 {
+    let publishers = if scenario.mode == Mode::Fanout { scenario.publishers } else { 0 };
+    u64::from(scenario.connections) + u64::from(publishers)
+}
+
 /// Refuses more connections than this machine can open to one address.
 pub(crate) fn fit(scenario: &Scenario, facts: &Facts) -> Result<(), Failure> {
-    let publishers = if scenario.mode == Mode::Fanout { scenario.publishers } else { 0 };
-    let connections = u64::from(scenario.connections) + u64::from(publishers);
+    let connections = sockets(scenario);
     let threads = u64::try_from(scenario.threads).unwrap_or(u64::MAX);
+    let sources = scenario.traffic.sources.count().max(1);
     let fit = match scenario.target.address {
-        Address::Tcp(_) => facts.fit(connections, threads, scenario.engine),
+        Address::Tcp(_) => facts.fit(connections, sources, threads, scenario.engine),
         Address::Unix(_) => facts.fit_descriptors(connections, threads, scenario.engine),
     };
     fit.map_err(Failure::configuration)
@@ -214,7 +216,7 @@ pub(crate) mod tests {
         Scenario { target, ..planned("ws://127.0.0.1:1/ --mode fanout").unwrap() }
     }
 
-    fn planned(line: &str) -> Result<Scenario, Failure> {
+    pub(crate) fn planned(line: &str) -> Result<Scenario, Failure> {
         let words = ["loadgen", "run"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
             Command::Run(flags) => run(&flags),
@@ -341,7 +343,14 @@ pub(crate) mod tests {
             "run ws://h/ -d 5",
             "run ws://h/ -R fast",
             "run ws://h/ -H x",
-            "run ws://h/ --mode churn",
+            "run ws://h/ --mode walk",
+            "run ws://h/ --stage 5:5",
+            "run ws://h/ -R 1 -r 1",
+            "run ws://h/ --slow-rate 5",
+            "run ws://h/ --slow-share x",
+            "run ws://h/ --source-ip 1.2.3",
+            "run ws://h/ --source-ip 1.2.3.4-1.2.3.3",
+            "run ws://h/ --source-ip 1.2.3.4/33",
             "run ws://h/ --out html=x",
             "run ws://h/ --no-such-flag",
             "compare",

@@ -44,8 +44,7 @@ pub(crate) fn run(
     unique: &str,
 ) -> Result<Comparison, Failure> {
     let plan = plan::plan(flags)?;
-    let base = base(flags, &plan)?;
-    crate::fit(&base)?;
+    let base = crate::fit(base(flags, &plan)?)?;
     surface.line(&format!(
         "compare: {} blocks, about {}",
         plan.blocks.len(),

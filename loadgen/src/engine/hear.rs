@@ -299,7 +299,9 @@ impl<'a> Ear<'a> {
         }
         let stamp = self.plan.format.decode(payload).filter(|stamp| match mode {
             Mode::Echo => stamp.publisher == self.number & PUBLISHER_MASK,
-            Mode::Fanout | Mode::Idle => (stamp.publisher as usize) < self.trackers.len(),
+            Mode::Fanout | Mode::Idle | Mode::Churn => {
+                (stamp.publisher as usize) < self.trackers.len()
+            }
         });
         let Some(stamp) = stamp else {
             self.ledger.corrupted += 1;

@@ -99,7 +99,7 @@ impl Plan {
         match self.scenario.mode {
             Mode::Echo => 1,
             Mode::Fanout => self.scenario.publishers as usize,
-            Mode::Idle => 0,
+            Mode::Idle | Mode::Churn => 0,
         }
     }
 
@@ -209,7 +209,7 @@ mod tests {
 
     use super::Plan;
     use crate::engine::payload::Stamp;
-    use crate::scenario::{EngineChoice, Mode, Payload, Scenario, Target, Transport};
+    use crate::scenario::{EngineChoice, Mode, Payload, Scenario, Target, Traffic, Transport};
 
     fn scenario(transport: Transport, path: &str, channels: u32) -> Scenario {
         Scenario {
@@ -240,6 +240,7 @@ mod tests {
             secure: None,
             engine: EngineChoice::Auto,
             server_pid: None,
+            traffic: Traffic::default(),
         }
     }
 

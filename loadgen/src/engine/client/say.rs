@@ -40,7 +40,7 @@ impl<D: Driver> Client<D> {
         let is_sender = match self.plan.scenario.mode {
             Mode::Echo => true,
             Mode::Fanout => self.members[position].part == Part::Publisher,
-            Mode::Idle => false,
+            Mode::Idle | Mode::Churn => false,
         };
         if is_sender {
             self.pump_messages(position);

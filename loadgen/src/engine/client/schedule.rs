@@ -104,7 +104,7 @@ impl<D: Driver> Client<D> {
             match scenario.mode {
                 Mode::Echo => Some(Course::new(pacer, listening, subscribers)),
                 Mode::Fanout => Some(Course::new(pacer, publishing, publishers)),
-                Mode::Idle => None,
+                Mode::Idle | Mode::Churn => None,
             }
         });
         let origin_ns = begin.origin_ns;

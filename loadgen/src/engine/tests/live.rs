@@ -8,7 +8,7 @@ use ringwire_ring::Address;
 use super::server::{Mischief, Server};
 use crate::engine::run;
 use crate::outcome::{Ended, Outcome, Progress, Tick};
-use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Transport};
+use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Traffic, Transport};
 
 pub(super) const ENGINES: [EngineChoice; 2] = [EngineChoice::Uring, EngineChoice::Epoll];
 
@@ -47,6 +47,7 @@ pub(super) fn scenario(
         secure: None,
         engine,
         server_pid: Some(std::process::id()),
+        traffic: Traffic::default(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::engine::control::Control;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Plan;
 use crate::outcome::{Ended, Failure};
-use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Transport};
+use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Traffic, Transport};
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 10 };
 const STEPS_MAX: u64 = 3_000_000;
@@ -165,6 +165,7 @@ pub(super) fn scenario() -> Scenario {
         secure: None,
         engine: EngineChoice::Auto,
         server_pid: None,
+        traffic: Traffic::default(),
     }
 }
 
