@@ -190,7 +190,7 @@ impl Conductor {
         }
         let counts = match scenario.mode {
             Mode::Fanout => &begin.publishers,
-            Mode::Echo | Mode::Idle => &begin.subscribers,
+            Mode::Echo | Mode::Idle | Mode::Churn => &begin.subscribers,
         };
         let threads = begin.first_thread..begin.first_thread + scenario.threads;
         let shares = threads.map(|thread| Share::new(counts, thread));

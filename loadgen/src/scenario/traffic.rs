@@ -6,6 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Mode, Rate, Scenario, Transport};
 
 /// Parts of a whole in [`SlowReaders::share_ppm`].
@@ -24,7 +26,7 @@ const STAGE_PERIOD_NS_MAX: u64 = 100_000_000_000_000;
 const STORMS_MAX: usize = 100;
 
 /// How the messages of an open loop are spread over time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Arrival {
     /// Evenly.
     #[default]
@@ -34,7 +36,7 @@ pub enum Arrival {
 }
 
 /// A part of a schedule whose rate goes from that before to its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// How long it takes; zero steps.
     pub lasts: Duration,
@@ -43,7 +45,7 @@ pub struct Stage {
 }
 
 /// Connections that read slowly, and are left out of latencies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowReaders {
     /// How many of all, in parts per million.
     pub share_ppm: u64,
@@ -61,7 +63,7 @@ impl SlowReaders {
 }
 
 /// Consecutive addresses of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRange {
     /// The first.
     pub first: IpAddr,
@@ -85,7 +87,7 @@ impl AddressRange {
 }
 
 /// The addresses that connections are made from, in turn; none: the kernel chooses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
     /// In the order given.
     pub ranges: Vec<AddressRange>,
@@ -113,7 +115,7 @@ impl Sources {
 }
 
 /// What is special about the load.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// How an open loop's messages are spread.
     pub arrival: Arrival,
