@@ -247,9 +247,12 @@ pub(crate) struct OutputFlags {
     /// Write the result: json=PATH, repeatable
     #[arg(short, long, env = "LOADGEN_OUT", value_name = "KIND=PATH", value_parser = units::output)]
     pub(crate) out: Vec<PathBuf>,
-    /// Lines instead of a redrawn one, also on a terminal
+    /// A line a second instead of the live view, also on a terminal
     #[arg(long, env = "LOADGEN_NO_TUI")]
     pub(crate) no_tui: bool,
+    /// No colours in the live view; NO_COLOR in the environment says the same
+    #[arg(long, env = "LOADGEN_NO_COLOR")]
+    pub(crate) no_color: bool,
     /// No progress, and only the verdict and the answer
     #[arg(long, env = "LOADGEN_QUIET")]
     pub(crate) quiet: bool,

@@ -20,6 +20,7 @@ mod report;
 mod result;
 #[cfg(test)]
 mod samples;
+mod stop;
 mod summary;
 #[cfg(test)]
 #[path = "../tests/schema/validator.rs"]
@@ -31,39 +32,36 @@ use clap::Parser;
 use loadgen::outcome::Failure;
 use loadgen::scenario::Scenario;
 use loadgen::testee::Tally;
-use ringwire_ring::Signals;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::cli::{Cli, Command, CompareFlags, OutputFlags, RunFlags, TesteeFlags, TlsFlags};
 use crate::doctor::Facts;
 use crate::machine::Machine;
 use crate::report::number::Style;
-use crate::report::progress::{Line, Surface};
+use crate::report::progress::Surface;
+use crate::report::title::Title;
 use crate::result::{Document, Ended, SCHEMA};
+use crate::stop::EXIT_INTERRUPTED;
 use crate::verdict::{Evidence, State, Verdict};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Signals this close together are the same wish to stop.
-const SAME_WISH: Duration = Duration::from_millis(300);
 /// How often the progress of a suite is told.
 const CASES_PER_LINE: u32 = 50;
 const EXIT_OTHER: u8 = 1;
 const EXIT_INVALID: u8 = 96;
-const EXIT_INTERRUPTED: u8 = 105;
 const EXIT_UNREACHABLE: u8 = 107;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let stop = Arc::new(AtomicBool::new(false));
-    stop_on_signal(Arc::clone(&stop));
+    stop::on_signal(Arc::clone(&stop));
     let done = match &cli.command {
         Command::Run(flags) => run(flags, &stop),
         Command::Compare(flags) => compare(flags, &stop),
@@ -80,28 +78,13 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The first signal ends the measurement, which is then reported; the second ends the program.
-fn stop_on_signal(stop: Arc<AtomicBool>) {
-    let signals = Signals::block();
-    std::thread::spawn(move || {
-        let _first = signals.wait(None);
-        stop.store(true, Ordering::Relaxed);
-        // Tools that stop a program tell its process and its group: that is one wish, not two.
-        while signals.wait(Some(SAME_WISH)).is_some() {}
-        let _second = signals.wait(None);
-        compare::server::kill_running();
-        std::process::exit(i32::from(EXIT_INTERRUPTED));
-    });
-}
-
 fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     check_outputs(&flags.output)?;
     let scenario = fit(cli::plan::run(flags)?)?;
     warn(&flags.tls);
-    let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
-    let outcome = loadgen::engine::run(&scenario, &Line::of_run(surface), stop);
-    surface.clear();
-    let outcome = outcome?;
+    let title = Title::of_run(&scenario, flags.url.scheme.name(), style());
+    let outcome = surface(&flags.output)
+        .show(title, stop, |shown| loadgen::engine::run(&scenario, shown, stop))?;
     let verdict = verdict::judge(&Evidence::of(scenario.rate_per_s.is_some(), &outcome));
     let mut document = document(flags.load.seed, summary::ended(outcome.ended), verdict);
     document.runs.push(summary::run(&scenario, &outcome));
@@ -111,8 +94,8 @@ fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
 
 fn compare(flags: &CompareFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     check_outputs(&flags.output)?;
-    let surface = Surface::of(flags.output.quiet, flags.output.no_tui);
     warn(&flags.tls);
+    let surface = surface(&flags.output);
     let unique = format!("{:x}-{}", machine::started_unix_s(), std::process::id());
     let comparison = compare::run(flags, surface, stop, &unique)?;
     let ended = if comparison.is_interrupted { Ended::Interrupted } else { Ended::Completed };
@@ -134,7 +117,7 @@ fn warn(tls: &TlsFlags) {
 fn testee(flags: &TesteeFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     let plan = cli::plan::testee(flags)?;
     warn(&flags.tls);
-    let surface = Surface::of(flags.quiet, true);
+    let surface = Surface::of(flags.quiet, true, true);
     let progress = |tally: &Tally| {
         if tally.done.is_multiple_of(CASES_PER_LINE) {
             surface.line(&format!("cases={} of={}", tally.done, tally.chosen));
@@ -210,6 +193,10 @@ const fn exit_code(ended: Ended, state: State) -> u8 {
         (Ended::Aborted, _) => EXIT_UNREACHABLE,
         (Ended::Completed, State::Valid | State::Suspect) => 0,
     }
+}
+
+fn surface(output: &OutputFlags) -> Surface {
+    Surface::of(output.quiet, output.no_tui, output.no_color)
 }
 
 fn style() -> Style {

@@ -322,6 +322,8 @@ pub struct Snapshot {
     pub received: u64,
     /// Picked up and not sent, now.
     pub waiting: u64,
+    /// Skipped by those that came, so far, and not come since; `None`: not known before the end.
+    pub gaps: Option<u64>,
     /// Received again, so far.
     pub duplicates: u64,
     /// Received late, so far.

@@ -1,7 +1,10 @@
 //! A hand-made outcome and document for tests of everything that is made from them.
 
 use hdrhistogram::Histogram;
-use loadgen::outcome::{Ended as EngineEnded, GeneratorCost, Interval, Outcome, ServerCost};
+use loadgen::outcome::{
+    Ended as EngineEnded, GeneratorCost, Interval, Outcome, Phase, ServerCost, ServerNow, Snapshot,
+    ThreadNow, Tick,
+};
 use loadgen::recorder::{Recorder, Sparse};
 use std::collections::BTreeMap;
 
@@ -118,5 +121,63 @@ pub(crate) fn document() -> Document {
         labels: BTreeMap::new(),
         thresholds: Vec::new(),
         checks: Vec::new(),
+    }
+}
+
+/// `second` seconds into a minute of 50,000 echoes a second on 200 connections, all well.
+pub(crate) fn snapshot(second: u64) -> Snapshot {
+    let empty = || Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap();
+    // One stall, and around it latencies as a quiet server has them.
+    let latencies = |count: u64| {
+        let mut histogram = empty();
+        let shares = [(500, 1_900), (900, 3_080), (988, 6_180), (998, 12_600), (1_000, 58_300)];
+        let mut below = 0;
+        for (share, microseconds) in shares {
+            let part = count * share / 1_000 - below;
+            histogram.record_n(microseconds * 1_000, part).unwrap();
+            below += part;
+        }
+        histogram
+    };
+    Snapshot {
+        tick: Tick {
+            phase: Phase::Measuring,
+            left_ns: Some((60 - second) * 1_000_000_000),
+            connections_open: 200,
+            sent: 50_000 * second,
+            received: 50_000 * second,
+            errors: 0,
+        },
+        window_ns: 60_000_000_000,
+        elapsed_ns: second * 1_000_000_000,
+        connections: 200,
+        connecting: 0,
+        refused: 0,
+        lost: 0,
+        offered: Some(50_000),
+        sent: 50_000,
+        received: 49_998,
+        waiting: 0,
+        gaps: Some(0),
+        duplicates: 0,
+        reordered: 0,
+        last: latencies(50_000),
+        intended: latencies(50_000 * second),
+        from_sent: latencies(50_000 * second),
+        tcp: histogram(200),
+        upgrade: histogram(200),
+        first_message: histogram(200),
+        threads: vec![
+            ThreadNow { lag_p99_ns: 210_000, busy_share: 0.61, open: 100 },
+            ThreadNow { lag_p99_ns: 190_000, busy_share: 0.58, open: 100 },
+        ],
+        errors: BTreeMap::new(),
+        server: Some(ServerNow {
+            cpu_share: 0.16,
+            cpu_ns_per_message: Some(3_120),
+            rss_bytes: 22 << 20,
+        }),
+        rss_bytes: Some(48 << 20),
+        lag_p99_ns: 210_000,
     }
 }

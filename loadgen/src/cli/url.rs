@@ -98,6 +98,16 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
 }
 
 impl Scheme {
+    /// As it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
     /// Whether a WebSocket is what it names, encrypted or not.
     pub(crate) const fn is_websocket(self) -> bool {
         matches!(self, Self::Ws | Self::Wss)

@@ -13,6 +13,7 @@ pub(crate) use self::rows::row_name;
 use loadgen::outcome::{Ended, Failure, Outcome};
 use loadgen::scenario::{Mode, Scenario, Target, Transport};
 use ringwire_ring::Address;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,8 +22,11 @@ use self::rows::Measured;
 use self::server::ServerProcess;
 use crate::cli::CompareFlags;
 use crate::cli::plan as flags_plan;
+use crate::cli::units::Fraction;
 use crate::cli::url::Url;
-use crate::report::progress::{Line, Surface};
+use crate::report::number::Style;
+use crate::report::progress::{self, Shown, Surface};
+use crate::report::title::Title;
 
 /// Everything that the blocks measured, in the order of the plan.
 #[derive(Debug)]
@@ -48,37 +52,68 @@ pub(crate) fn run(
     surface.line(&format!(
         "compare: {} blocks, about {}",
         plan.blocks.len(),
-        crate::report::progress::minutes(plan.expected_ns())
+        progress::minutes(plan.expected_ns())
     ));
-    let mut comparison = Comparison {
+    let url = match (&flags.url, &flags.server_command) {
+        (Some(url), _) => format!("{}://{}{}", url.scheme.name(), url.authority, url.path),
+        (None, command) => command.clone().unwrap_or_default(),
+    };
+    let style = Style::of_locale(|name| std::env::var(name).ok());
+    let title = Title::of_comparison(&base, url, style);
+    let comparison = Comparison {
         base,
         measured: Vec::new(),
         is_interrupted: false,
         is_server_fresh: flags.server_command.is_some(),
         plan,
     };
-    for index in 0..comparison.plan.blocks.len() {
-        if stop.load(Ordering::Relaxed) {
-            comparison.is_interrupted = true;
-            break;
-        }
-        let block = comparison.plan.blocks[index];
-        let (scenario, server) = scenario(flags, &comparison, index, unique)?;
-        let line = progress(&comparison, index, surface);
-        let result = loadgen::engine::run(&scenario, &line, stop);
-        drop(server);
-        surface.clear();
-        surface.line(&finished(&comparison.plan, block, &result));
-        let is_stopped = matches!(&result, Ok(outcome) if outcome.ended == Ended::Interrupted);
-        comparison.is_interrupted |= is_stopped;
-        comparison.measured.push(Measured { block, target: scenario.target, result });
-    }
+    let blocks = |shown: &Shown| measure(flags, comparison, shown, stop, unique);
+    let comparison = surface.show(title, stop, blocks)?;
     if comparison.is_interrupted || !comparison.measured.iter().all(|one| one.result.is_err()) {
         return Ok(comparison);
     }
     // Nothing was measured at all: the first reason is the answer.
     let mut failures = comparison.measured.into_iter().filter_map(|one| one.result.err());
     Err(failures.next().unwrap_or_else(|| Failure::other("nothing was measured")))
+}
+
+/// One block after another, until all are measured or somebody wants it to stop.
+fn measure(
+    flags: &CompareFlags,
+    mut comparison: Comparison,
+    shown: &Shown,
+    stop: &AtomicBool,
+    unique: &str,
+) -> Result<Comparison, Failure> {
+    for index in 0..comparison.plan.blocks.len() {
+        if stop.load(Ordering::Relaxed) {
+            comparison.is_interrupted = true;
+            break;
+        }
+        let block = comparison.plan.blocks[index];
+        shown.rows(rows_so_far(&comparison, flags.rate));
+        shown.begin(begun(&comparison.plan, index));
+        let (scenario, server) = scenario(flags, &comparison, index, unique)?;
+        let result = loadgen::engine::run(&scenario, shown, stop);
+        drop(server);
+        shown.line(&finished(&comparison.plan, block, &result));
+        let is_stopped = matches!(&result, Ok(outcome) if outcome.ended == Ended::Interrupted);
+        comparison.is_interrupted |= is_stopped;
+        comparison.measured.push(Measured { block, target: scenario.target, result });
+    }
+    Ok(comparison)
+}
+
+/// What a live view shows of every row.
+fn rows_so_far(comparison: &Comparison, rate: Fraction) -> Vec<progress::Row> {
+    let nobody = rows::nobody(comparison);
+    let measured = rows::rows(comparison, rate, nobody.as_ref());
+    let rows = comparison.plan.rows.iter().map(|row| row.name());
+    rows.map(|name| {
+        let run = measured.iter().find(|run| row_name(run) == name).cloned().map(Arc::new);
+        progress::Row { name, run }
+    })
+    .collect()
 }
 
 /// What all blocks have in common.
@@ -158,19 +193,22 @@ fn channel_path(path: &str, unique: &str, index: usize) -> String {
     }
 }
 
-fn progress(comparison: &Comparison, index: usize, surface: Surface) -> Line {
-    let plan = &comparison.plan;
+/// Where the comparison is when a block begins.
+fn begun(plan: &Plan, index: usize) -> progress::Block {
     let block = plan.blocks[index];
-    let prefix = format!(
-        "round {} of {}, row {} of {}: {:<11} ",
-        block.round,
-        plan.rounds,
-        index + 1,
-        plan.blocks.len(),
-        rows::subject_name(plan, block.subject),
-    );
-    let after_ns = plan.blocks[index + 1..].iter().map(|block| block.expected_ns).sum();
-    Line::of_block(surface, prefix, after_ns)
+    progress::Block {
+        round: block.round,
+        rounds: plan.rounds,
+        number: index + 1,
+        blocks: plan.blocks.len(),
+        row: rows::subject_name(plan, block.subject),
+        index: match block.subject {
+            Subject::Nobody => None,
+            Subject::Row(row) => Some(row),
+        },
+        expected_ns: plan.expected_ns(),
+        after_ns: plan.blocks[index + 1..].iter().map(|block| block.expected_ns).sum(),
+    }
 }
 
 /// The line that stays when a block is over.

@@ -137,6 +137,7 @@ impl Watch {
             sent: tick.sent.saturating_sub(before.sent),
             received,
             waiting: sum(&|books| books.waiting),
+            gaps: None,
             duplicates: sum(&|books| books.duplicates),
             reordered: sum(&|books| books.reordered),
             last: std::mem::take(&mut self.recent).histogram(),

@@ -3,9 +3,16 @@
 
 pub(crate) mod columns;
 pub(crate) mod comparison;
+#[cfg(feature = "tui")]
+mod live;
+#[cfg_attr(not(feature = "tui"), allow(dead_code, reason = "the live view shows all of it"))]
+mod now;
 pub(crate) mod number;
+#[cfg_attr(not(feature = "tui"), allow(dead_code, reason = "the live view shows all of it"))]
 pub(crate) mod progress;
 pub(crate) mod run;
+#[cfg_attr(not(feature = "tui"), allow(dead_code, reason = "the live view shows all of it"))]
+pub(crate) mod title;
 
 use self::number::{INSUFFICIENT, NOT_MEASURED, Style};
 use crate::result::{Document, Ended, Latency, Run};

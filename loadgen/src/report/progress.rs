@@ -1,40 +1,69 @@
-//! How a run is doing, on stderr: one redrawn line on a terminal, plain lines elsewhere.
+//! How a command is doing, on stderr: a live view on a terminal, a line a second elsewhere.
 //!
-//! Told once a second by the engine, so that drawing costs the measurement nothing. The result
-//! itself goes to stdout and never here.
+//! The engine tells once a second, from a thread that measures nothing; what is told is kept here
+//! for whoever draws. The result itself goes to stdout and never here.
 
-use loadgen::outcome::{Phase, Progress, Tick};
+use loadgen::outcome::{Phase, Progress, Snapshot, Tick};
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-const NS_PER_S: u64 = 1_000_000_000;
+#[cfg(feature = "tui")]
+use super::live;
+use super::now::Now;
+use super::number::{INSUFFICIENT, Style};
+use super::title::Title;
+use crate::result::{Latency, Run};
+use crate::verdict::{State, Verdict};
+
+pub(crate) const NS_PER_S: u64 = 1_000_000_000;
+/// Seconds of the past that a view can draw.
+const HISTORY_SECONDS: usize = 240;
 
 /// Where and how progress shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Surface {
     /// Nowhere.
     Quiet,
-    /// One line, drawn over itself.
-    Terminal,
+    /// A view over the whole terminal.
+    Terminal(Look),
     /// Lines that stay.
     Lines,
 }
 
-impl Surface {
-    /// What the flags and stderr allow.
-    pub(crate) fn of(is_quiet: bool, is_plain: bool) -> Self {
-        if is_quiet {
-            Self::Quiet
-        } else if is_plain || !std::io::stderr().is_terminal() {
-            Self::Lines
-        } else {
-            Self::Terminal
+/// How things look on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) style: Style,
+    pub(crate) is_coloured: bool,
+    /// Drawn once a second: every frame goes over a network, or to a slow console.
+    pub(crate) is_slow: bool,
+}
+
+impl Look {
+    /// What flags and environment ask for.
+    fn of(is_colourless: bool, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let is_remote = is_set("SSH_CONNECTION") || is_set("SSH_TTY");
+        Self {
+            is_coloured: !is_colourless && !is_set("NO_COLOR"),
+            is_slow: is_remote || variable("TERM").is_some_and(|term| term == "linux"),
+            style: Style::of_locale(variable),
         }
     }
+}
 
-    /// Takes the redrawn line away before something else is printed.
-    pub(crate) fn clear(self) {
-        if self == Self::Terminal {
-            write("\r\x1b[2K");
+impl Surface {
+    /// What the flags and stderr allow.
+    pub(crate) fn of(is_quiet: bool, is_plain: bool, is_colourless: bool) -> Self {
+        if is_quiet {
+            Self::Quiet
+        } else if is_plain || !cfg!(feature = "tui") || !std::io::stderr().is_terminal() {
+            Self::Lines
+        } else {
+            Self::Terminal(Look::of(is_colourless, |name| std::env::var(name).ok()))
         }
     }
 
@@ -44,66 +73,285 @@ impl Surface {
             write(&format!("{text}\n"));
         }
     }
-}
 
-/// The progress of one scenario.
-#[derive(Debug)]
-pub(crate) struct Line {
-    surface: Surface,
-    /// What stands before the phase: round and row of a comparison.
-    prefix: String,
-    /// Time after this scenario that is still to come.
-    after_ns: u64,
-    /// A comparison has many short blocks: a line each is enough where nothing is redrawn.
-    is_block: bool,
-}
-
-impl Line {
-    /// Of a single run.
-    pub(crate) const fn of_run(surface: Surface) -> Self {
-        Self { surface, prefix: String::new(), after_ns: 0, is_block: false }
-    }
-
-    /// Of one block of several.
-    pub(crate) const fn of_block(surface: Surface, prefix: String, after_ns: u64) -> Self {
-        Self { surface, prefix, after_ns, is_block: true }
-    }
-
-    fn drawn(&self, tick: &Tick) -> String {
-        let left = tick.left_ns.map_or_else(String::new, |ns| {
-            format!("  left {}", minutes(ns.saturating_add(self.after_ns)))
-        });
-        format!(
-            "{}{:<10}  open {}  sent {}  received {}  errors {}{left}",
-            self.prefix,
-            phase(tick.phase),
-            tick.connections_open,
-            tick.sent,
-            tick.received,
-            tick.errors,
-        )
-    }
-
-    fn plain(tick: &Tick) -> String {
-        let left = tick.left_ns.map_or_else(|| "null".to_owned(), |ns| (ns / NS_PER_S).to_string());
-        format!(
-            "phase={} left_s={left} open={} sent={} received={} errors={}",
-            phase(tick.phase),
-            tick.connections_open,
-            tick.sent,
-            tick.received,
-            tick.errors,
-        )
-    }
-}
-
-impl Progress for Line {
-    fn tick(&self, tick: &Tick) {
-        match self.surface {
-            Surface::Terminal => write(&format!("\r\x1b[2K{}", self.drawn(tick))),
-            Surface::Lines if !self.is_block => write(&format!("{}\n", Self::plain(tick))),
-            Surface::Lines | Surface::Quiet => {}
+    /// Shows what `body` does for as long as it does it. Keys may raise `stop`.
+    pub(crate) fn show<T>(
+        self,
+        title: Title,
+        stop: &AtomicBool,
+        body: impl FnOnce(&Shown) -> T,
+    ) -> T {
+        let shown = Shown::new(self, title);
+        #[cfg(feature = "tui")]
+        if let Self::Terminal(look) = self {
+            return live::show(&shown, look, stop, body);
         }
+        let _ = stop;
+        body(&shown)
+    }
+}
+
+/// Leaves the live view, if there is one: whoever ends the program calls this first.
+pub(crate) fn give_back_terminal() {
+    #[cfg(feature = "tui")]
+    live::terminal::give_back();
+}
+
+/// One second of the past.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Second {
+    /// From the window's start.
+    pub(crate) second: u64,
+    pub(crate) p99_ns: Option<u64>,
+}
+
+/// Where a comparison is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Block {
+    pub(crate) round: u32,
+    pub(crate) rounds: u32,
+    /// From 1, over all rounds.
+    pub(crate) number: usize,
+    pub(crate) blocks: usize,
+    /// The row that is measured now: its name and, unless it is no row, its place in the table.
+    pub(crate) row: String,
+    pub(crate) index: Option<usize>,
+    /// All blocks, and those after this one.
+    pub(crate) expected_ns: u64,
+    pub(crate) after_ns: u64,
+}
+
+/// A row of a comparison: its name, and what was measured of it so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) run: Option<Arc<Run>>,
+}
+
+/// All there is to show now.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) title: Arc<Title>,
+    pub(crate) tick: Option<Tick>,
+    pub(crate) now: Option<Arc<Now>>,
+    pub(crate) history: VecDeque<Second>,
+    pub(crate) block: Option<Block>,
+    pub(crate) rows: Vec<Row>,
+    /// Each threshold, and whether it is met so far; `None`: too few samples.
+    pub(crate) thresholds: Vec<(String, Option<bool>)>,
+    /// What was found against blocks that are over.
+    pub(crate) earlier: Verdict,
+    pub(crate) is_stopping: bool,
+}
+
+impl View {
+    fn new(title: Title) -> Self {
+        Self {
+            title: Arc::new(title),
+            tick: None,
+            now: None,
+            history: VecDeque::with_capacity(HISTORY_SECONDS),
+            block: None,
+            rows: Vec::new(),
+            thresholds: Vec::new(),
+            earlier: Verdict::valid(),
+            is_stopping: false,
+        }
+    }
+
+    /// The worse of what was found before and what is found now.
+    pub(crate) fn verdict(&self) -> &Verdict {
+        let now = self.now.as_ref().map(|now| &now.verdict);
+        now.filter(|now| now.state > self.earlier.state).unwrap_or(&self.earlier)
+    }
+
+    fn take(&mut self, now: Now) {
+        if let Some(second) = now.second() {
+            if self.history.len() == HISTORY_SECONDS {
+                self.history.pop_front();
+            }
+            self.history.push_back(Second { second, p99_ns: now.last.p99.or(now.last.max) });
+        }
+        self.now = Some(Arc::new(now));
+    }
+}
+
+/// The progress of a command.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    surface: Surface,
+    view: Mutex<View>,
+    /// Of each thread: sum of the measured seconds' shares, and how many they are.
+    busy: Mutex<(Vec<f64>, f64)>,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+impl Shown {
+    pub(crate) fn new(surface: Surface, title: Title) -> Self {
+        Self {
+            surface,
+            view: Mutex::new(View::new(title)),
+            busy: Mutex::default(),
+            is_over: Mutex::new(false),
+            over: Condvar::new(),
+        }
+    }
+
+    /// What there is to draw.
+    pub(crate) fn view(&self) -> View {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line that stays, where lines are wanted.
+    pub(crate) fn line(&self, text: &str) {
+        self.surface.line(text);
+    }
+
+    /// Another block of a comparison begins.
+    pub(crate) fn begin(&self, block: Block) {
+        let mut view = self.lock();
+        if let Some(now) = view.now.take() {
+            let row = view.block.as_ref().map_or_else(String::new, |block| block.row.clone());
+            let verdict = now.verdict.clone();
+            view.earlier.merge(&row, verdict);
+        }
+        view.tick = None;
+        view.history.clear();
+        view.block = Some(block);
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = (Vec::new(), 0.0);
+    }
+
+    /// What the rows of a comparison have shown so far.
+    pub(crate) fn rows(&self, rows: Vec<Row>) {
+        self.lock().rows = rows;
+    }
+
+    /// Whoever draws need not go on.
+    pub(crate) fn end(&self) {
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.over.notify_all();
+    }
+
+    /// Waits at most this long for the end; whether it is there.
+    pub(crate) fn wait_for_end(&self, at_most: Duration) -> bool {
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_over || at_most.is_zero() {
+            return *is_over;
+        }
+        self.over.wait_timeout(is_over, at_most).map_or(true, |(is_over, _)| *is_over)
+    }
+
+    /// Notes that somebody wants it to end.
+    pub(crate) fn note_stop(&self, stop: &AtomicBool) {
+        if stop.load(Ordering::Relaxed) {
+            self.lock().is_stopping = true;
+        }
+    }
+
+    /// Each thread's mean share of time, this second's included.
+    fn busy_share(&self, snapshot: &Snapshot) -> Vec<f64> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sums, seconds) = &mut *busy;
+        if snapshot.tick.phase == Phase::Measuring {
+            sums.resize(snapshot.threads.len(), 0.0);
+            for (sum, thread) in sums.iter_mut().zip(&snapshot.threads) {
+                *sum += thread.busy_share;
+            }
+            *seconds += 1.0;
+        }
+        sums.iter().map(|sum| sum / seconds.max(1.0)).collect()
+    }
+}
+
+impl Progress for Shown {
+    fn tick(&self, tick: &Tick) {
+        let mut view = self.lock();
+        let is_new = view.tick.is_none_or(|last| last.phase != tick.phase);
+        view.tick = Some(*tick);
+        if is_new {
+            let line = phase_line(&view, tick);
+            drop(view);
+            self.line(&line);
+        }
+    }
+
+    fn snapshot(&self, snapshot: Snapshot) {
+        let busy_share = self.busy_share(&snapshot);
+        let now = Now::of(snapshot, &busy_share);
+        let mut view = self.lock();
+        let before = view.verdict().state;
+        view.take(now);
+        let (line, after) = (second_line(&view), view.verdict().clone());
+        let row = row_name(&view).to_owned();
+        drop(view);
+        if after.state != before {
+            let reason = after.reasons.first().map_or("nothing found", String::as_str);
+            self.line(&format!("verdict={} row={row} reason={reason:?}", state(after.state)));
+        }
+        if let Some(line) = line {
+            self.line(&line);
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.surface != Surface::Quiet
+    }
+}
+
+fn row_name(view: &View) -> &str {
+    view.block.as_ref().map_or(&view.title.row, |block| &block.row)
+}
+
+/// That a phase begins.
+fn phase_line(view: &View, tick: &Tick) -> String {
+    let left = tick.left_ns.map_or_else(|| "null".to_owned(), |ns| (ns / NS_PER_S).to_string());
+    let (row, open) = (row_name(view), tick.connections_open);
+    format!("phase={} row={row} left_s={left} open={open}", phase(tick.phase))
+}
+
+/// The keys of every second, always the same and in this order.
+fn second_line(view: &View) -> Option<String> {
+    let now = view.now.as_ref()?;
+    let snapshot = &now.snapshot;
+    let second = now.second().map_or_else(|| "null".to_owned(), |second| second.to_string());
+    let offered = snapshot.offered.map_or_else(|| "null".to_owned(), |count| count.to_string());
+    let at = |value: Option<u64>| microseconds(&now.last, value);
+    let latency = &now.last;
+    Some(format!(
+        "t={second} row={} rate={} offered={offered} open={} p50_us={} p99_us={} p999_us={} \
+         max_us={} errors={} gaps={} lag_p99_us={} verdict={}",
+        row_name(view),
+        snapshot.received,
+        snapshot.tick.connections_open,
+        at(latency.p50),
+        at(latency.p99),
+        at(latency.p99_9),
+        at(latency.max),
+        snapshot.errors.values().sum::<u64>(),
+        snapshot.gaps.map_or_else(|| "null".to_owned(), |count| count.to_string()),
+        snapshot.lag_p99_ns / 1_000,
+        state(view.verdict().state),
+    ))
+}
+
+fn microseconds(latency: &Latency, value: Option<u64>) -> String {
+    match value {
+        Some(ns) => (ns / 1_000).to_string(),
+        None if latency.count == 0 => "null".to_owned(),
+        None => INSUFFICIENT.to_owned(),
+    }
+}
+
+const fn state(state: State) -> &'static str {
+    match state {
+        State::Valid => "valid",
+        State::Suspect => "suspect",
+        State::Invalid => "invalid",
     }
 }
 
@@ -116,7 +364,7 @@ const fn phase(phase: Phase) -> &'static str {
     }
 }
 
-/// Minutes and seconds: `3:20`.
+/// Minutes and seconds, whole seconds begun: `3:20`.
 pub(crate) fn minutes(ns: u64) -> String {
     let seconds = ns.div_ceil(NS_PER_S);
     format!("{}:{:02}", seconds / 60, seconds % 60)
@@ -130,41 +378,5 @@ fn write(text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TICK: Tick = Tick {
-        phase: Phase::Measuring,
-        left_ns: Some(21_500_000_000),
-        connections_open: 200,
-        sent: 10,
-        received: 2_000,
-        errors: 0,
-    };
-
-    #[test]
-    fn time_left_counts_what_comes_after() {
-        let prefix = "round 1 of 2, row 3 of 12: longpoll  ".to_owned();
-        let line = Line::of_block(Surface::Terminal, prefix, 60_000_000_000);
-        assert_eq!(
-            line.drawn(&TICK),
-            "round 1 of 2, row 3 of 12: longpoll  measuring   open 200  sent 10  received 2000  \
-             errors 0  left 1:22"
-        );
-    }
-
-    #[test]
-    fn plain_lines_have_fixed_keys() {
-        let expected = "phase=measuring left_s=21 open=200 sent=10 received=2000 errors=0";
-        assert_eq!(Line::plain(&TICK), expected);
-        let unknown = Tick { phase: Phase::Connecting, left_ns: None, ..TICK };
-        assert!(Line::plain(&unknown).starts_with("phase=connecting left_s=null "));
-    }
-
-    #[test]
-    fn minutes_round_up() {
-        assert_eq!(minutes(0), "0:00");
-        assert_eq!(minutes(1), "0:01");
-        assert_eq!(minutes(200_000_000_000), "3:20");
-    }
-}
+#[path = "progress_tests.rs"]
+mod tests;
