@@ -12,6 +12,7 @@ mod conductor;
 mod control;
 mod cost;
 pub(crate) mod error;
+mod fairness;
 pub(crate) mod hear;
 pub(crate) mod keys;
 mod ledger;
@@ -25,7 +26,6 @@ mod tests;
 mod timeline;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -342,11 +342,8 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
     let is_open_loop = offered.is_some();
     let offered = offered.unwrap_or(ledger.sent_of_window);
     let picked_up = if is_open_loop { ledger.picked_up_of_window } else { ledger.sent_of_window };
-    let mut errors: BTreeMap<String, u64> =
-        ledger.errors.iter().map(|(code, count)| (code.to_string(), *count)).collect();
-    if ledger.intended.clamped() > 0 {
-        errors.insert("app.latency_clamped".to_owned(), ledger.intended.clamped());
-    }
+    let window_start_ns = control.begin().map(|begin| begin.window_start_ns);
+    let error_details = ledger.error_details(window_start_ns);
     let costs = conductor.costs.as_ref();
     Outcome {
         intended: ledger.intended.histogram(),
@@ -365,7 +362,13 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
         reordered: ledger.reordered,
         corrupted: ledger.corrupted,
         impossible: ledger.impossible,
-        errors,
+        errors: ledger.error_counts(),
+        error_details,
+        sockets: (ledger.sockets.connections > 0).then_some(ledger.sockets),
+        payload_bytes: ledger.payload_bytes,
+        p99_of_connections: ledger.spread.p99_ns.histogram(),
+        jain_index: ledger.spread.jain_index(),
+        is_ipv6: scenario.target.address.tcp().is_some_and(|address| address.is_ipv6()),
         deliveries_in_window: ledger.deliveries_in_window,
         wire_bytes_sent: ledger.wire.sent,
         wire_bytes_received: ledger.wire.received,

@@ -3,7 +3,11 @@
 //! Pure functions. Costs are divided by what was delivered *in* the window, as they are taken
 //! from the window; rates and losses are of the window's own messages.
 
-use loadgen::outcome::{Compressed, Ended as EngineEnded, Outcome, ServerCost};
+mod parts;
+
+use loadgen::outcome::{
+    Compressed, Ended as EngineEnded, Interval as EngineInterval, Outcome, ServerCost,
+};
 use loadgen::scenario::{Mode, Scenario};
 
 use crate::bundle::encode_histogram;
@@ -66,6 +70,10 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
             upgrade_ns: Latency::of(&outcome.upgrade),
             first_message_ns: Latency::of(&outcome.first_message),
         }),
+        fairness: parts::fairness(outcome),
+        tcp: parts::tcp(outcome),
+        wire_share: parts::wire_share(outcome),
+        error_details: parts::error_details(outcome),
         ..Run::default()
     }
 }
@@ -140,7 +148,7 @@ fn histograms(outcome: &Outcome) -> Histograms {
 }
 
 fn intervals(outcome: &Outcome) -> Vec<Interval> {
-    let of = |interval: &loadgen::outcome::Interval| Interval {
+    let of = |interval: &EngineInterval| Interval {
         start_ns: interval.start_ns,
         messages_sent: interval.sent,
         messages_received: interval.received,
@@ -192,6 +200,15 @@ pub(crate) const fn ended(ended: EngineEnded) -> Ended {
     }
 }
 
+/// Seconds of a further round begin where those before end.
+fn follow(into: &mut Vec<EngineInterval>, other: &[EngineInterval]) {
+    let offset_ns = into.iter().map(|interval| interval.length_ns).sum::<u64>();
+    into.extend(other.iter().map(|interval| EngineInterval {
+        start_ns: offset_ns + interval.start_ns,
+        ..interval.clone()
+    }));
+}
+
 /// Adds the outcome of a further round: counts and histograms add, memory and shares keep the
 /// greater, seconds follow one another.
 pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
@@ -201,6 +218,7 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
         (&mut into.connect, &other.connect),
         (&mut into.tcp, &other.tcp),
         (&mut into.upgrade, &other.upgrade),
+        (&mut into.p99_of_connections, &other.p99_of_connections),
         (&mut into.first_message, &other.first_message),
         (&mut into.schedule_lag, &other.schedule_lag),
         (&mut into.send_blocked, &other.send_blocked),
@@ -236,17 +254,20 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
     for (into, other) in counts {
         *into += other;
     }
+    into.payload_bytes += other.payload_bytes;
+    into.error_details.extend_from_slice(&other.error_details);
+    // Which sockets of several rounds the kernel counted is only told where all rounds have it.
+    into.sockets = into.sockets.zip(other.sockets).map(|(mut sum, other)| {
+        sum.add(&other);
+        sum
+    });
     into.connections_open += other.connections_open;
     into.connections_refused += other.connections_refused;
     into.connections_lost += other.connections_lost;
     for (code, count) in &other.errors {
         *into.errors.entry(code.clone()).or_default() += count;
     }
-    let offset_ns = into.intervals.iter().map(|interval| interval.length_ns).sum::<u64>();
-    into.intervals.extend(other.intervals.iter().map(|interval| {
-        let start_ns = offset_ns + interval.start_ns;
-        loadgen::outcome::Interval { start_ns, ..interval.clone() }
-    }));
+    follow(&mut into.intervals, &other.intervals);
     into.generator.rss_bytes = into.generator.rss_bytes.max(other.generator.rss_bytes);
     let shares = into.generator.thread_busy_share.iter_mut();
     for (into, other) in shares.zip(&other.generator.thread_busy_share) {

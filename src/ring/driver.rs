@@ -133,6 +133,23 @@ pub struct Figures {
     pub accept_backoffs: u64,
 }
 
+/// What the kernel counted of one TCP connection since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Payload bytes that left, those sent again too.
+    pub bytes_sent: u64,
+    /// Payload bytes that arrived in order.
+    pub bytes_received: u64,
+    /// Segments that left: with payload, bare acknowledgements, SYN and FIN.
+    pub segments_sent: u32,
+    /// Segments that arrived.
+    pub segments_received: u32,
+    /// Segments sent again.
+    pub segments_retransmitted: u32,
+    /// Whether each segment carries timestamps (12 bytes of options).
+    pub has_timestamps: bool,
+}
+
 /// One worker's kernel. Made on the thread that uses it.
 ///
 /// Calls only queue work; [`Driver::turn`] hands it over and brings back what was done.
@@ -199,6 +216,19 @@ pub trait Driver {
     /// # Errors
     /// Only what leaves the engine unusable.
     fn turn(&mut self, deadline_ns: u64, completions: &mut Vec<Completion>) -> Result<(), Errno>;
+
+    /// Keeps every `nth` connection opened from here on within sight of [`Driver::tcp_info`]; 0:
+    /// none. Each costs an engine that has no descriptors of its own one of the process's.
+    fn watch_every(&mut self, nth: u32) {
+        let _ = nth;
+    }
+
+    /// What the kernel counted of a connection; `None` where it is not TCP, not within sight, or
+    /// the kernel does not tell.
+    fn tcp_info(&self, slot: Slot) -> Option<TcpInfo> {
+        let _ = slot;
+        None
+    }
 
     /// The time of this turn, in nanoseconds of the monotonic clock.
     fn now_ns(&self) -> u64;

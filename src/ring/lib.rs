@@ -37,7 +37,7 @@ pub use address::Address;
 pub use batch::{BATCH_ARENA_BYTES, BATCH_SENDS_MAX, Batch, Failure, Shared};
 pub use bells::Bells;
 pub use doorbell::Doorbell;
-pub use driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
+pub use driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown, TcpInfo};
 pub use features::Features;
 pub use listener::{ListenOptions, Listener, bind, bind_unix};
 pub use machine::{

@@ -12,7 +12,7 @@ use std::path::Path;
 use libc::{c_int, c_void, socklen_t};
 
 use crate::address::Address;
-use crate::driver::Errno;
+use crate::driver::{Errno, TcpInfo};
 
 impl Errno {
     /// What the last failed call on this thread left behind.
@@ -222,6 +222,38 @@ pub(crate) fn accept_queue_len(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
     check(result)?;
     // Of a listening socket this field is the length of its accept queue (net/ipv4/tcp.c).
     Ok(info.tcpi_unacked)
+}
+
+/// What the kernel counted of a TCP connection; `None` of another socket, or if it is too old.
+pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> Option<TcpInfo> {
+    // As far as `tcpi_bytes_retrans` of `struct tcp_info` in include/uapi/linux/tcp.h, which the
+    // C library's own does not reach.
+    let mut info = [0_u8; 216];
+    let mut len = socklen_t::try_from(info.len()).ok()?;
+    // SAFETY: pointer and length describe `info`, of which the kernel writes a prefix.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 || len as usize != info.len() {
+        return None;
+    }
+    let (narrow, _) = info.as_chunks::<4>();
+    let (wide, _) = info.as_chunks::<8>();
+    Some(TcpInfo {
+        bytes_sent: u64::from_ne_bytes(wide[25]),
+        bytes_received: u64::from_ne_bytes(wide[16]),
+        segments_sent: u32::from_ne_bytes(narrow[34]),
+        segments_received: u32::from_ne_bytes(narrow[35]),
+        segments_retransmitted: u32::from_ne_bytes(narrow[25]),
+        // TCPI_OPT_TIMESTAMPS
+        has_timestamps: info[5] & 1 != 0,
+    })
 }
 
 /// Whether reading or accepting would not wait: something is there, or the end.

@@ -9,6 +9,7 @@ mod open;
 mod say;
 mod schedule;
 mod secure;
+mod sockets;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ use ringwire_ring::{Batch, Completion, Driver, Errno, Lease, Slot};
 use crate::engine::codec::Workshop;
 use crate::engine::control::Control;
 use crate::engine::error::ErrorCode;
+use crate::engine::fairness::Sketches;
 use crate::engine::hear::{Ear, Heard};
 use crate::engine::keys::Keys;
 use crate::engine::ledger::{Ledger, Window};
@@ -26,6 +28,7 @@ use crate::engine::plan::Plan;
 use crate::engine::sequence::Tracker;
 use open::Connecting;
 use schedule::Schedule;
+use sockets::Sighting;
 
 /// A connection that said nothing for this long may be ended by its server, and is opened again;
 /// one that ends sooner without an answer is refused, or the two would go on for ever.
@@ -62,6 +65,10 @@ pub(crate) struct Client<D> {
     wire: Vec<u8>,
     joined: Vec<u8>,
     ledger: Ledger,
+    sketches: Sketches,
+    /// The window was open in the turn before; what the sockets had counted when it began.
+    was_in_window: bool,
+    sightings: Vec<Sighting>,
     /// A second is over that was not handed over.
     owes: bool,
     /// Something happened in the second under way.
@@ -80,12 +87,19 @@ pub(crate) struct Client<D> {
 
 impl<D: Driver> Client<D> {
     /// Thread `thread` of the run, with its share of the connections.
-    pub(crate) fn new(driver: D, plan: Arc<Plan>, control: Arc<Control>, thread: usize) -> Self {
+    pub(crate) fn new(
+        mut driver: D,
+        plan: Arc<Plan>,
+        control: Arc<Control>,
+        thread: usize,
+    ) -> Self {
         let members = open::members(&plan, thread);
         let subscribers = members.iter().filter(|m| m.part == Part::Subscriber).count();
         let trackers = vec![Tracker::default(); subscribers * plan.trackers_per_connection()];
         let now_ns = driver.clock_ns();
         let is_live = control.is_live;
+        let sketches = Sketches::new(subscribers, plan.scenario.connections);
+        driver.watch_every(sockets::stride(&plan));
         let connecting = Connecting::new(&plan, subscribers, now_ns);
         Self {
             driver,
@@ -107,6 +121,9 @@ impl<D: Driver> Client<D> {
             wire: Vec::new(),
             joined: Vec::new(),
             ledger: Ledger::new(is_live),
+            sketches,
+            was_in_window: false,
+            sightings: Vec::new(),
             owes: false,
             has_news: false,
             ready: Vec::new(),
@@ -144,6 +161,7 @@ impl<D: Driver> Client<D> {
 
     /// The books, with what was never answered.
     pub(crate) fn into_ledger(mut self) -> Ledger {
+        self.ledger.spread = self.sketches.spread();
         for member in &self.members {
             for _ in 0..member.outstanding() {
                 self.ledger.error(ErrorCode::Unanswered);
@@ -180,6 +198,7 @@ impl<D: Driver> Client<D> {
         self.owes |= self.ledger.turn(window, self.now_ns);
         if self.owes {
             self.hand_over();
+            self.look_at_sockets();
         }
         if self.goodbye_until_ns.is_none() && self.control.is_finished() {
             self.say_goodbye();
@@ -268,6 +287,7 @@ impl<D: Driver> Client<D> {
         let origin_ns = self.schedule.as_ref().map(|schedule| schedule.origin_ns);
         let (plan, ledger, workshop) = (&self.plan, &mut self.ledger, &mut self.workshop);
         let mut ear = Ear::new(plan, ledger, workshop, trackers, self.now_ns, origin_ns);
+        ear.sketch = if is_subscriber { self.sketches.of(member) } else { None };
         let answered = self.members[member].answered;
         let result = ear.hear(&mut self.members[member], bytes);
         let heard = ear.heard;

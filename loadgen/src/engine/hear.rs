@@ -6,7 +6,7 @@
 use ringwire_protocol::http::{HeadLimits, HeadScanner, Response, parse_response};
 use ringwire_protocol::poll::parse_answer;
 use ringwire_protocol::ws::{
-    Cursor, DeflateOffer, Event, Inbound, Limits, Role, Violation, check_switching,
+    Cursor, DeflateOffer, Event, Inbound, Limits, Role, Violation, accept_key, check_switching,
 };
 use ringwire_protocol::{Position, sse};
 
@@ -14,6 +14,7 @@ use crate::engine::answer::{ANSWER_BYTES_MAX, Answer};
 use crate::engine::chunked::Chunks;
 use crate::engine::codec::{Codec, Workshop};
 use crate::engine::error::ErrorCode;
+use crate::engine::fairness::Sketch;
 use crate::engine::ledger::Ledger;
 use crate::engine::member::{HEARD, Member, Opening, Part, Speech, Stream};
 use crate::engine::payload::PUBLISHER_MASK;
@@ -59,6 +60,8 @@ pub(crate) struct Ear<'a> {
     /// `None` before the run begins.
     pub(crate) origin_ns: Option<u64>,
     pub(crate) heard: Heard,
+    /// Of the connection's latencies, if it is one of those looked at.
+    pub(crate) sketch: Option<&'a mut Sketch>,
     /// The connection's own figures.
     number: u32,
     sent: u64,
@@ -84,6 +87,7 @@ impl<'a> Ear<'a> {
             now_ns,
             origin_ns,
             heard: Heard::default(),
+            sketch: None,
             number: 0,
             sent: 0,
             answered: 0,
@@ -163,7 +167,7 @@ impl<'a> Ear<'a> {
             let switched =
                 check_switching(&response, key, offered, offer.as_ref()).map_err(|bad| {
                     self.heard.refusal = Some(bad.to_string());
-                    ErrorCode::UpgradeAnswer
+                    mismatch(&response, key, offered)
                 })?;
             return Ok(match switched.deflate {
                 None => Speech::Ws(Inbound::new(Role::Client), None),
@@ -297,6 +301,7 @@ impl<'a> Ear<'a> {
             self.ledger.first_message.record(self.now_ns.saturating_sub(since_ns));
             self.awaits_since_ns = HEARD;
         }
+        self.ledger.count_payload(payload.len());
         let stamp = self.plan.format.decode(payload).filter(|stamp| match mode {
             Mode::Echo => stamp.publisher == self.number & PUBLISHER_MASK,
             Mode::Fanout | Mode::Idle | Mode::Churn => {
@@ -327,6 +332,27 @@ impl<'a> Ear<'a> {
             self.answered = self.sent.min(self.answered + 1);
         }
         self.ledger.received(arrival, intended_ns, stamp.delay_ns, self.now_ns);
+        if let Some(sketch) = &mut self.sketch
+            && self.ledger.is_of_window(intended_ns)
+            && arrival != Arrival::Duplicate
+        {
+            sketch.record(self.now_ns.saturating_sub(intended_ns));
+        }
+    }
+}
+
+/// In what a 101 that cannot be accepted does not fit its request.
+fn mismatch(response: &Response<'_>, key: &str, offered: &[String]) -> ErrorCode {
+    let header = |name| response.header(name);
+    let is_unasked = |value: &[u8]| !offered.iter().any(|name| name.as_bytes() == value);
+    if header("sec-websocket-accept") != Some(&accept_key(key.as_bytes())[..]) {
+        ErrorCode::UpgradeAccept
+    } else if header("sec-websocket-protocol").is_some_and(is_unasked) {
+        ErrorCode::UpgradeSubprotocol
+    } else if header("sec-websocket-extensions").is_some() {
+        ErrorCode::UpgradeExtension
+    } else {
+        ErrorCode::UpgradeAnswer
     }
 }
 

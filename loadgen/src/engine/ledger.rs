@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::engine::error::ErrorCode;
+use crate::engine::fairness::Spread;
 use crate::engine::sequence::Arrival;
 use crate::engine::timeline::{Piece, Timeline};
-use crate::outcome::Compressed;
+use crate::outcome::{Compressed, ErrorDetail, Sockets};
 use crate::recorder::{Recorder, Sparse};
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -77,6 +78,22 @@ pub(crate) struct Books {
     pub(crate) connecting: u32,
 }
 
+/// How often something went wrong, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) count: u64,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.first_ns = self.first_ns.min(other.first_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}
+
 /// Bytes of one kind of stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bytes {
@@ -98,7 +115,7 @@ pub(crate) struct Ledger {
     pub(crate) tls_resumed: u64,
     pub(crate) schedule_lag: Recorder,
     pub(crate) send_blocked: Recorder,
-    pub(crate) errors: BTreeMap<ErrorCode, u64>,
+    pub(crate) errors: BTreeMap<ErrorCode, Tally>,
     /// Messages of the window.
     pub(crate) sent_of_window: u64,
     pub(crate) picked_up_of_window: u64,
@@ -122,7 +139,12 @@ pub(crate) struct Ledger {
     pub(crate) lost: u32,
     pub(crate) reconnects: u64,
     pub(crate) compressed: Compressed,
+    /// Of messages in the window.
+    pub(crate) payload_bytes: u64,
+    pub(crate) sockets: Sockets,
+    pub(crate) spread: Spread,
     window: Window,
+    now_ns: u64,
     /// Whether this turn's time is in the window.
     in_window: bool,
     /// Somebody looks on: the warm-up's latencies are told too.
@@ -170,7 +192,11 @@ impl Ledger {
             lost: 0,
             reconnects: 0,
             compressed: Compressed::default(),
+            payload_bytes: 0,
+            sockets: Sockets::default(),
+            spread: Spread::default(),
             window: Window::UNKNOWN,
+            now_ns: 0,
             in_window: false,
             is_live,
             second: Second { number: i64::MIN, is_of_window: false },
@@ -185,6 +211,7 @@ impl Ledger {
     /// over.
     pub(crate) fn turn(&mut self, window: Window, now_ns: u64) -> bool {
         self.window = window;
+        self.now_ns = now_ns;
         self.in_window = window.contains(now_ns);
         let second = Second { number: window.second(now_ns), is_of_window: self.in_window };
         let is_over = second != self.second;
@@ -233,7 +260,7 @@ impl Ledger {
             tcp: self.tcp.sparse(),
             upgrade: self.upgrade.sparse(),
             first_message: self.first_message.sparse(),
-            errors: self.errors.clone(),
+            errors: self.errors.iter().map(|(code, tally)| (*code, tally.count)).collect(),
             duplicates: self.duplicates,
             reordered: self.reordered,
             refused: self.refused,
@@ -253,7 +280,8 @@ impl Ledger {
     }
 
     pub(crate) fn error(&mut self, code: ErrorCode) {
-        *self.errors.entry(code).or_default() += 1;
+        let tally = Tally { count: 1, first_ns: self.now_ns, last_ns: self.now_ns };
+        self.errors.entry(code).and_modify(|all| all.add(tally)).or_insert(tally);
         self.errors_total += 1;
         self.current.errors += u64::from(self.in_window);
     }
@@ -274,6 +302,11 @@ impl Ledger {
             self.sent_of_window += 1;
             self.send_blocked.record(sent_ns.saturating_sub(picked_up_ns));
         }
+    }
+
+    /// The payload of a message sent or received.
+    pub(crate) fn count_payload(&mut self, bytes: usize) {
+        self.payload_bytes += if self.in_window { bytes as u64 } else { 0 };
     }
 
     /// A reply or delivery came.
@@ -319,7 +352,7 @@ impl Ledger {
         self.schedule_lag.add(&other.schedule_lag);
         self.send_blocked.add(&other.send_blocked);
         for (code, count) in std::mem::take(&mut other.errors) {
-            *self.errors.entry(code).or_default() += count;
+            self.errors.entry(code).and_modify(|tally| tally.add(count)).or_insert(count);
         }
         self.sent_of_window += other.sent_of_window;
         self.picked_up_of_window += other.picked_up_of_window;
@@ -345,8 +378,32 @@ impl Ledger {
         self.lost += other.lost;
         self.reconnects += other.reconnects;
         self.compressed.add(&other.compressed);
+        self.payload_bytes += other.payload_bytes;
+        self.sockets.add(&other.sockets);
+        self.spread.add(&other.spread);
         other.close_second();
         self.timeline.add(other.timeline);
+    }
+
+    /// Errors by their codes.
+    pub(crate) fn error_counts(&self) -> BTreeMap<String, u64> {
+        let codes = self.errors.iter().map(|(code, tally)| (code.to_string(), tally.count));
+        let clamped = Some(self.intended.clamped()).filter(|&count| count > 0);
+        codes.chain(clamped.map(|count| ("app.latency_clamped".to_owned(), count))).collect()
+    }
+
+    /// Every kind of error, for people.
+    pub(crate) fn error_details(&self, window_start_ns: Option<u64>) -> Vec<ErrorDetail> {
+        let at = |ns: u64| window_start_ns.map(|start_ns| ns.wrapping_sub(start_ns).cast_signed());
+        let detail = |(code, tally): (&ErrorCode, &Tally)| ErrorDetail {
+            code: code.to_string(),
+            count: tally.count,
+            first_at_ns: at(tally.first_ns),
+            last_at_ns: at(tally.last_ns),
+            meaning: code.meaning(),
+            cure: code.cure(),
+        };
+        self.errors.iter().map(detail).collect()
     }
 
     /// What was not handed over.
@@ -399,7 +456,11 @@ mod tests {
         assert_eq!(counts, [(0, 1, 0), (0, 0, 0), (1, 1, 1)]);
         assert_eq!(intervals[0].p99_ns, Some(1_000));
         assert_eq!((intervals[1].p50_ns, intervals[2].p50_ns), (None, Some(1)));
-        assert_eq!(all.errors[&ErrorCode::Reset], 2);
+        assert_eq!(all.errors[&ErrorCode::Reset].count, 2);
+        let [detail] = &all.error_details(Some(10 * S))[..] else { panic!("one kind") };
+        assert_eq!((detail.code.as_str(), detail.count), ("tcp.reset", 2));
+        assert_eq!(detail.first_at_ns, Some(2 * S.cast_signed() + 1));
+        assert_eq!(detail.last_at_ns, Some(3 * S.cast_signed()));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::address::Address;
 use crate::batch::Batch;
 use crate::bells::Bells;
 use crate::doorbell::Doorbell;
-use crate::driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
+use crate::driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown, TcpInfo};
 use crate::entropy::Entropy;
 use crate::gate::Gate;
 use crate::listener::Listener;
@@ -329,6 +329,12 @@ impl Driver for Epoll {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn tcp_info(&self, slot: Slot) -> Option<TcpInfo> {
+        let entry = self.entries.get(slot.index())?;
+        let is_same = entry.generation == slot.generation();
+        sys::tcp_info(entry.socket().filter(|_| is_same)?)
     }
 
     fn clock_ns(&self) -> u64 {

@@ -61,6 +61,8 @@ impl Uring {
     pub(super) fn start_close(&mut self, slot: Slot) {
         let Some(entry) = self.open_entry(slot) else { return };
         entry.set(Is::Closing);
+        let entry = *entry;
+        self.connector.forget(slot);
         let kinds = [
             (entry.is(Is::Armed) && !entry.is(Is::Disarming), Kind::Receive),
             (entry.is(Is::Sending), Kind::Send),

@@ -1,10 +1,11 @@
 //! Connecting, for load generators: sockets made here, moved into the descriptor table at once.
 //!
 //! Invariant: a socket is a descriptor of the process only during the call, so that the
-//! process's limit bounds each table and not their sum.
+//! process's limit bounds each table and not their sum; but for the few that are watched.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use io_uring::opcode;
 use io_uring::types::Fixed;
@@ -14,7 +15,7 @@ use super::completion::Done;
 use super::entry::Is;
 use super::token::{Kind, Token};
 use crate::address::Address;
-use crate::driver::{Completion, Errno};
+use crate::driver::{Completion, Errno, TcpInfo};
 use crate::options::Role;
 use crate::slot::Slot;
 use crate::sys::{self, RawAddress};
@@ -30,6 +31,10 @@ pub(super) struct Connector {
     fresh: u32,
     /// The kernel copies an address when it takes the operation.
     addresses: Vec<RawAddress>,
+    /// Every so many slots the socket's descriptor is kept; 0: never.
+    watch_every: u32,
+    /// By slot, until it is closed.
+    watched: HashMap<u32, OwnedFd>,
 }
 
 impl Connector {
@@ -46,6 +51,22 @@ impl Connector {
 
     pub(super) fn give_back(&mut self, index: u32) {
         self.free.push(index);
+    }
+
+    pub(super) fn watch_every(&mut self, nth: u32) {
+        self.watch_every = nth;
+    }
+
+    /// Lets go of the descriptor of a slot that is being closed: kept, it would keep the
+    /// connection open.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        if !self.watched.is_empty() {
+            self.watched.remove(&slot.number());
+        }
+    }
+
+    pub(super) fn tcp_info(&self, slot: Slot) -> Option<TcpInfo> {
+        sys::tcp_info(self.watched.get(&slot.number())?.as_fd())
     }
 }
 
@@ -97,13 +118,17 @@ impl Uring {
 
     /// Makes a socket and puts it into the table.
     fn place_socket(
-        &self,
+        &mut self,
         address: &Address,
         source: Option<IpAddr>,
         index: u32,
     ) -> Result<(), Errno> {
         let socket = sys::client_socket(address, source, 0)?;
         self.ring.submitter().register_files_update(index, &[socket.as_raw_fd()])?;
+        let every = self.connector.watch_every;
+        if every > 0 && index.is_multiple_of(every) {
+            self.connector.watched.insert(index, socket);
+        }
         Ok(())
     }
 

@@ -46,7 +46,7 @@ use crate::address::Address;
 use crate::batch::Batch;
 use crate::bells::Bells;
 use crate::doorbell::Doorbell;
-use crate::driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown};
+use crate::driver::{Accepting, Completion, Driver, Errno, Figures, Shutdown, TcpInfo};
 use crate::entropy::Entropy;
 use crate::features::Features;
 use crate::gate::Gate;
@@ -442,6 +442,16 @@ impl Driver for Uring {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn watch_every(&mut self, nth: u32) {
+        self.connector.watch_every(nth);
+    }
+
+    fn tcp_info(&self, slot: Slot) -> Option<TcpInfo> {
+        let entry = self.entries.get(slot.index())?;
+        let is_same = entry.is(Is::Used) && entry.generation == slot.generation();
+        if is_same && !entry.is(Is::Closing) { self.connector.tcp_info(slot) } else { None }
     }
 
     fn clock_ns(&self) -> u64 {

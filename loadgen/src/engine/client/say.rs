@@ -124,6 +124,9 @@ impl<D: Driver> Client<D> {
             member.is_of_window = self.ledger.is_of_window(due.intended_ns);
         }
         self.ledger.sent(due.intended_ns, due.picked_up_ns, stamp_ns);
+        if is_echo {
+            self.ledger.count_payload(self.plan.format.size_bytes());
+        }
         let key = if is_echo { self.keys.next(&mut self.driver) } else { [0; 4] };
         if is_echo && self.compresses(position) {
             self.say_compressed(position, slot, stamp, key);

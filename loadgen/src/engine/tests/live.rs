@@ -88,6 +88,16 @@ fn an_echo_in_open_loop_sends_its_schedule_and_hears_all_of_it() {
         let in_intervals: u64 = outcome.intervals.iter().map(|interval| interval.received).sum();
         assert_eq!(in_intervals, outcome.deliveries_in_window);
         assert_eq!(server.closes(), 5, "every WebSocket is closed by Close");
+        assert_eq!((outcome.tcp.len(), outcome.upgrade.len()), (5, 5));
+        assert_eq!(outcome.first_message.len(), 5);
+        assert_eq!((outcome.p99_of_connections.len(), outcome.jain_index.is_some()), (5, true));
+        let sockets = outcome.sockets.unwrap();
+        assert_eq!((sockets.connections, sockets.segments_retransmitted), (5, 0));
+        // What is under way when the window begins or ends is on one side of it or the other.
+        let messages = |told: u64, counted: u64| told.abs_diff(counted) / 106;
+        assert!(messages(sockets.bytes_sent, outcome.wire_bytes_sent) <= 5, "{sockets:?}");
+        assert!(messages(sockets.bytes_received, outcome.wire_bytes_received) <= 5, "{sockets:?}");
+        assert!(sockets.segments_sent >= 100 && sockets.segments_received >= 100, "{sockets:?}");
     }
 }
 

@@ -309,7 +309,7 @@ fn resets_lose_connections_and_messages_and_each_is_counted() {
         let missing = ledger.sent_total - ledger.received_total;
         let unanswered =
             ledger.errors.iter().filter(|(code, _)| code.to_string() == "app.unanswered");
-        assert_eq!(missing, unanswered.map(|(_, count)| count).sum::<u64>());
+        assert_eq!(missing, unanswered.map(|(_, tally)| tally.count).sum::<u64>());
     });
 }
 

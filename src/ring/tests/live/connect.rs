@@ -8,11 +8,37 @@ use ringwire_ring::{Features, Slot};
 use crate::harness::{Engine, Options, Worker, listeners};
 
 crate::on_both_engines!(
+    a_watched_connection_tells_what_it_carried,
     connections_are_made_from_the_source_asked_for,
     refusals_are_reported_and_then_closed,
     a_full_table_says_so,
     a_connect_can_be_given_up,
 );
+
+fn a_watched_connection_tells_what_it_carried<E: Engine>(features: Features) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut worker = Worker::<E>::new(Options::connecting(features));
+    worker.driver.watch_every(1);
+    let slot = worker.driver.connect(&address.into(), None).unwrap();
+    worker.seen.insert(slot, Default::default());
+    worker.turn();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(b"welcome").unwrap();
+    worker.until("the welcome", |worker| worker.received(slot) == b"welcome");
+    worker.batch.arena()[..6].copy_from_slice(b"thanks");
+    worker.batch.push(slot, 6);
+    worker.send_batch();
+    let told = worker.driver.tcp_info(slot).unwrap();
+    assert_eq!((told.bytes_sent, told.bytes_received), (6, 7));
+    assert!(told.segments_sent >= 3, "SYN, acknowledgement, thanks: {told:?}");
+    assert!(told.segments_received >= 2 && told.segments_retransmitted == 0, "{told:?}");
+    worker.close_and_wait(slot);
+    assert_eq!(worker.driver.tcp_info(slot), None);
+    let mut read = Vec::new();
+    peer.read_to_end(&mut read).unwrap();
+    assert_eq!(read, b"thanks", "watching does not keep it open");
+}
 
 fn connections_are_made_from_the_source_asked_for<E: Engine>(features: Features) {
     const COUNT: u8 = 50;
