@@ -3,6 +3,7 @@
 //! Here only form is checked: a flag that cannot be read is a usage error, exit code 2. Whether
 //! the flags make sense together is decided by [`plan`], exit code 104.
 
+pub(crate) mod outputs;
 pub(crate) mod plan;
 pub(crate) mod traffic;
 pub(crate) mod units;
@@ -13,6 +14,7 @@ use loadgen::scenario::{EngineChoice, Mode, Payload, Transport};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+pub(crate) use self::outputs::OutputFlags;
 use self::units::Fraction;
 use self::url::Url;
 
@@ -21,7 +23,8 @@ use self::url::Url;
 #[command(name = "loadgen", version, about, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 2 usage, 96 invalid run (the generator could not keep \
-    up), 104 impossible plan, 105 interrupted, 107 the server could not be reached.\n\
+    up), 99 a threshold was missed, 104 impossible plan, 105 interrupted, 107 the server could not \
+    be reached.\n\
     Counts take k and m, sizes k and m (1,024), times us, ms, s, m and h."
 )]
 pub(crate) struct Cli {
@@ -239,23 +242,6 @@ pub(crate) struct TlsFlags {
     /// Whether a connection takes up the TLS session of an earlier one
     #[arg(long, env = "LOADGEN_TLS_RESUMPTION", default_value = "on")]
     pub(crate) tls_resumption: SwitchFlag,
-}
-
-/// Flags about what is shown and written.
-#[derive(Debug, Args)]
-pub(crate) struct OutputFlags {
-    /// Write the result: json=PATH, repeatable
-    #[arg(short, long, env = "LOADGEN_OUT", value_name = "KIND=PATH", value_parser = units::output)]
-    pub(crate) out: Vec<PathBuf>,
-    /// A line a second instead of the live view, also on a terminal
-    #[arg(long, env = "LOADGEN_NO_TUI")]
-    pub(crate) no_tui: bool,
-    /// No colours in the live view; NO_COLOR in the environment says the same
-    #[arg(long, env = "LOADGEN_NO_COLOR")]
-    pub(crate) no_color: bool,
-    /// No progress, and only the verdict and the answer
-    #[arg(long, env = "LOADGEN_QUIET")]
-    pub(crate) quiet: bool,
 }
 
 /// `--transport`.

@@ -120,7 +120,18 @@ fn closed_port() -> SocketAddr {
 
 #[test]
 fn flags_that_cannot_be_read_exit_2() {
-    for line in ["", "run", "fly ws://h/", "run ws://h/ -c x", "run ws://h/ -d 5", "compare"] {
+    for line in [
+        "",
+        "run",
+        "fly ws://h/",
+        "run ws://h/ -c x",
+        "run ws://h/ -d 5",
+        "run ws://h/ --out yaml=x",
+        "run ws://h/ --threshold p(99)<20",
+        "run ws://h/ --threshold p99<20ms",
+        "run ws://h/ --label x",
+        "compare",
+    ] {
         let (code, stdout, stderr) = ended(line);
         assert_eq!(code, Some(2), "{line}: {stderr}");
         assert!(stdout.is_empty() && !stderr.is_empty(), "{line}");
@@ -146,6 +157,9 @@ fn impossible_plans_exit_104_with_one_line() {
         "run ws://127.0.0.1:1/ --size 19",
         "run http://127.0.0.1:1/ --transport sse --mode echo",
         "run ws://127.0.0.1:1/ --out json=/nowhere/at/all.json",
+        "run ws://127.0.0.1:1/ --out csv=/tmp",
+        "run ws://127.0.0.1:1/ --out json=/tmp/a --out csv=/tmp/./a",
+        "run ws://127.0.0.1:1/ --out json=- --out csv=-",
         "compare http://127.0.0.1:1 -R 51",
         "compare http://127.0.0.1:1 -d 1s",
         "compare ws://127.0.0.1:1",
@@ -240,6 +254,54 @@ fn a_result_that_cannot_be_written_is_told_and_exits_1() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stdout.contains("replies"), "{stdout}");
     assert!(stderr.contains("was not written: No space left"), "{stderr}");
+}
+
+#[test]
+fn every_kind_of_output_and_the_thresholds_come_of_one_run() {
+    let address = echo_server();
+    let folder = result_path("kinds").with_extension("");
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let kinds = ["json", "bundle", "csv", "hgrm", "hlog", "prom", "junit"];
+    let mut line = format!("run ws://{address}/echo -c 2 -d 1s --label host=a");
+    for kind in kinds {
+        line.push_str(&format!(" --out {kind}={}", folder.join(kind).display()));
+    }
+    line.push_str(" --threshold gaps==0 --threshold p(50)<1us");
+    let (code, stdout, stderr) = ended(&line);
+    assert_eq!(code, Some(99), "{stdout}{stderr}");
+    assert!(stdout.contains("FAILED    1 of 2 thresholds: p(50)<1us, measured "), "{stdout}");
+    for kind in kinds {
+        assert!(std::fs::metadata(folder.join(kind)).expect("it was written").len() > 0, "{kind}");
+    }
+    let result = result(&folder.join("json"));
+    assert_eq!(result["labels"]["host"], "a");
+    assert_eq!(
+        (&result["thresholds"][0]["is_met"], &result["thresholds"][1]["is_met"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(std::fs::read_dir(&folder).expect("it is there").count(), kinds.len() - 1);
+    std::fs::remove_dir_all(&folder).expect("it can be removed");
+}
+
+#[test]
+fn a_result_on_stdout_is_alone_there() {
+    let address = echo_server();
+    let (code, stdout, stderr) = ended(&format!("run ws://{address}/echo -c 1 -d 1s -o json=-"));
+    assert_eq!(code, Some(0), "{stderr}");
+    let value: Value = serde_json::from_str(&stdout).expect("stdout is the result alone");
+    assert_eq!(validator::offences(&value), Vec::<String>::new());
+    assert!(stderr.contains("replies"), "{stderr}");
+}
+
+#[test]
+fn a_missed_threshold_ends_the_run_at_once_where_asked_for() {
+    let address = echo_server();
+    let line = format!(
+        "run ws://{address}/echo -c 1 -d 10m --no-tui --abort-on-threshold --threshold p(50)<1ns"
+    );
+    let (code, stdout, stderr) = ended(&line);
+    assert_eq!(code, Some(99), "{stdout}{stderr}");
+    assert!(stdout.contains("ABORTED: a threshold was missed"), "{stdout}");
 }
 
 #[test]

@@ -351,7 +351,7 @@ pub(crate) mod tests {
             "run ws://h/ --source-ip 1.2.3",
             "run ws://h/ --source-ip 1.2.3.4-1.2.3.3",
             "run ws://h/ --source-ip 1.2.3.4/33",
-            "run ws://h/ --out html=x",
+            "run ws://h/ --out yaml=x",
             "run ws://h/ --no-such-flag",
             "compare",
             "compare http://h/ --server-command x",

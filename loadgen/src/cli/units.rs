@@ -1,10 +1,9 @@
-//! Quantities as people type them: `10k`, `64`, `1.5s`, `0.5`, `json=run.json`.
+//! Quantities as people type them: `10k`, `64`, `1.5s`, `0.5`.
 //!
 //! Everything is read as an exact decimal fraction, so that `0.1` is one tenth and a schedule made
 //! from it never drifts. Nothing here rounds: what does not come out whole is refused.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 
 /// An exact fraction, in lowest terms, with a denominator that is never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,17 +176,6 @@ pub(crate) fn cases(text: &str) -> Result<RangeInclusive<u32>, String> {
     Ok(from..=to)
 }
 
-/// Where a result goes: `json=PATH`.
-pub(crate) fn output(text: &str) -> Result<PathBuf, String> {
-    match text.split_once('=') {
-        Some(("json", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
-        Some((kind, path)) if !path.is_empty() => {
-            Err(format!("`{kind}` is not a kind of result built in; use json=PATH"))
-        }
-        _ => Err("say what and where: json=PATH".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,14 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn processors_and_outputs() {
+    fn processors() {
         assert_eq!(cpus("0,2-3"), Ok(vec![0, 2, 3]));
         for text in ["", "a", "3-1", "0-99999"] {
             assert!(cpus(text).is_err(), "{text}");
-        }
-        assert_eq!(output("json=a=b"), Ok(PathBuf::from("a=b")));
-        for text in ["json=", "html=x", "x", ""] {
-            assert!(output(text).is_err(), "{text}");
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(
     unique: &str,
 ) -> Result<Comparison, Failure> {
     let plan = plan::plan(flags)?;
-    let base = crate::fit(base(flags, &plan)?)?;
+    let base = crate::commands::fit(base(flags, &plan)?)?;
     surface.line(&format!(
         "compare: {} blocks, about {}",
         plan.blocks.len(),

@@ -26,12 +26,33 @@ pub(crate) fn verdict_lines(document: &Document) -> String {
     for reason in reasons {
         text.push_str(&format!("{:<9} {reason}\n", ""));
     }
+    text.push_str(&threshold_line(document));
+    let has_missed = document.thresholds.iter().any(|result| !result.is_met);
     match document.ended {
         Ended::Completed => {}
+        Ended::Aborted if has_missed => {
+            text.push_str("ABORTED: a threshold was missed; what was measured until then:\n");
+        }
         Ended::Interrupted => text.push_str("INTERRUPTED before its end; what was measured:\n"),
         Ended::Aborted => text.push_str("ABORTED: every connection was lost; what was measured:\n"),
     }
     text
+}
+
+/// Whether the thresholds were met, and each that was not; nothing where there are none.
+fn threshold_line(document: &Document) -> String {
+    let count = document.thresholds.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let missed = document.thresholds.iter().filter(|result| !result.is_met);
+    let missed: Vec<String> =
+        missed.map(|result| format!("{}, measured {}", result.expression, result.shown)).collect();
+    match (count, missed.len()) {
+        (0, _) => String::new(),
+        (_, 0) => format!("{:<9} {count} threshold{plural}\n", "MET"),
+        (_, of) => {
+            format!("{:<9} {of} of {count} threshold{plural}: {}\n", "FAILED", missed.join("; "))
+        }
+    }
 }
 
 /// Error codes with their counts.

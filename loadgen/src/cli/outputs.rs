@@ -1,0 +1,69 @@
+//! Flags about what is shown and written, and what a run has to reach.
+//!
+//! Here only form is checked, as in all of `cli`.
+
+use clap::Args;
+
+use crate::outputs::{self, LABELS_TAKEN, Output};
+use crate::threshold::{self, Threshold};
+
+/// Flags about what is shown and written.
+#[derive(Debug, Args)]
+pub(crate) struct OutputFlags {
+    /// Write the result, repeatable: json, bundle (with all histograms, for report and diff), csv
+    /// (intervals), hgrm, hlog (HdrHistogram), prom (Prometheus), junit; path - is stdout
+    #[arg(short, long, env = "LOADGEN_OUT", value_name = "KIND=PATH")]
+    #[arg(value_parser = outputs::parse)]
+    pub(crate) out: Vec<Output>,
+    /// What has to hold, else exit code 99, repeatable: p(99)<20ms, connect.max<1s, gaps==0,
+    /// errors<0.1%, rate>=5k
+    #[arg(long, env = "LOADGEN_THRESHOLD", value_name = "RULE", value_parser = threshold::parse)]
+    pub(crate) threshold: Vec<Threshold>,
+    /// Stop as soon as a threshold is missed, looked at once a second
+    #[arg(long, env = "LOADGEN_ABORT_ON_THRESHOLD")]
+    pub(crate) abort_on_threshold: bool,
+    /// A suspect run exits 96, as an invalid one does
+    #[arg(long, env = "LOADGEN_STRICT")]
+    pub(crate) strict: bool,
+    /// A name and a value for the record, repeatable
+    #[arg(long, env = "LOADGEN_LABEL", value_name = "NAME=VALUE", value_parser = label)]
+    pub(crate) label: Vec<(String, String)>,
+    /// A line a second instead of the live view, also on a terminal
+    #[arg(long, env = "LOADGEN_NO_TUI")]
+    pub(crate) no_tui: bool,
+    /// No colours in the live view; NO_COLOR in the environment says the same
+    #[arg(long, env = "LOADGEN_NO_COLOR")]
+    pub(crate) no_color: bool,
+    /// No progress, and only the verdict and the answer
+    #[arg(long, env = "LOADGEN_QUIET")]
+    pub(crate) quiet: bool,
+}
+
+/// `NAME=VALUE`: names as Prometheus takes them.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !is_name || name.starts_with("__") {
+        return Err(format!(
+            "`{name}`: a label's name is of letters, digits and _, as in `host_1`"
+        ));
+    }
+    if LABELS_TAKEN.contains(&name) {
+        return Err(format!("`{name}` is a label of loadgen's own: choose another name"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::label;
+
+    #[test]
+    fn labels_are_names_that_prometheus_takes() {
+        assert_eq!(label("commit=a=b"), Ok(("commit".to_owned(), "a=b".to_owned())));
+        for text in ["x", "=v", "1a=v", "a-b=v", "__a=v", "le=1", "row=1"] {
+            assert!(label(text).is_err(), "{text}");
+        }
+    }
+}
