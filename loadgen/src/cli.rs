@@ -3,18 +3,23 @@
 //! Here only form is checked: a flag that cannot be read is a usage error, exit code 2. Whether
 //! the flags make sense together is decided by [`plan`], exit code 104.
 
+pub(crate) mod file;
 pub(crate) mod outputs;
 pub(crate) mod plan;
+pub(crate) mod speech;
 pub(crate) mod traffic;
 pub(crate) mod units;
 pub(crate) mod url;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadgen::scenario::{EngineChoice, Mode, Payload, Transport};
+use loadgen::secure::Version;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use self::file::FileFlags;
 pub(crate) use self::outputs::OutputFlags;
+use self::speech::{RouteFlags, SpeechFlags};
 use self::units::Fraction;
 use self::url::Url;
 
@@ -85,6 +90,10 @@ pub(crate) struct RunFlags {
     #[command(flatten)]
     pub(crate) tls: TlsFlags,
     #[command(flatten)]
+    pub(crate) speech: SpeechFlags,
+    #[command(flatten)]
+    pub(crate) file: FileFlags,
+    #[command(flatten)]
     pub(crate) load: LoadFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
@@ -123,11 +132,15 @@ pub(crate) struct TesteeFlags {
     pub(crate) quiet: bool,
 }
 
+/// What says where the server of `compare` is, beside its URL.
+const SERVERS: [&str; 5] = ["server_command", "ws_url", "sse_url", "longpoll_url", "poll_url"];
+
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareFlags {
     /// http://HOST:PORT or https:// of a running server; not needed with --server-command
-    #[arg(value_parser = url::parse, required_unless_present = "server_command")]
+    #[arg(value_parser = url::parse)]
+    #[arg(required_unless_present_any = SERVERS)]
     pub(crate) url: Option<Url>,
     /// Subscribers of each row
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", default_value = "200", value_name = "N")]
@@ -168,6 +181,12 @@ pub(crate) struct CompareFlags {
     #[command(flatten)]
     pub(crate) tls: TlsFlags,
     #[command(flatten)]
+    pub(crate) routes: RouteFlags,
+    #[command(flatten)]
+    pub(crate) speech: SpeechFlags,
+    #[command(flatten)]
+    pub(crate) file: FileFlags,
+    #[command(flatten)]
     pub(crate) load: LoadFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
@@ -197,6 +216,10 @@ pub(crate) struct LoadFlags {
     /// Connect to this Unix socket; the URL still says host and path
     #[arg(long, env = "LOADGEN_UNIX_SOCKET", value_name = "PATH")]
     pub(crate) unix_socket: Option<PathBuf>,
+    /// Connect to this address instead of the URL's; the URL still says host and path
+    #[arg(long, env = "LOADGEN_CONNECT_TO", value_name = "HOST:PORT")]
+    #[arg(value_parser = url::authority, conflicts_with = "unix_socket")]
+    pub(crate) connect_to: Option<Url>,
     /// Connections opened per second [default: as fast as 1,000 pending allow]
     #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "PER_SECOND")]
     #[arg(value_parser = units::count_32)]
@@ -239,6 +262,12 @@ pub(crate) struct TlsFlags {
     /// Accept any certificate
     #[arg(short = 'k', long, env = "LOADGEN_INSECURE")]
     pub(crate) insecure: bool,
+    /// The name that is asked for and checked [default: the URL's host]
+    #[arg(long, env = "LOADGEN_SERVERNAME", value_name = "NAME")]
+    pub(crate) servername: Option<String>,
+    /// The oldest version of TLS
+    #[arg(long, env = "LOADGEN_TLS_MIN", default_value = "1.2", value_name = "VERSION")]
+    pub(crate) tls_min: VersionFlag,
     /// Whether a connection takes up the TLS session of an earlier one
     #[arg(long, env = "LOADGEN_TLS_RESUMPTION", default_value = "on")]
     pub(crate) tls_resumption: SwitchFlag,
@@ -280,6 +309,24 @@ impl From<ModeFlag> for Mode {
             ModeFlag::Fanout => Self::Fanout,
             ModeFlag::Idle => Self::Idle,
             ModeFlag::Churn => Self::Churn,
+        }
+    }
+}
+
+/// `--tls-min`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VersionFlag {
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+impl From<VersionFlag> for Version {
+    fn from(flag: VersionFlag) -> Self {
+        match flag {
+            VersionFlag::Tls12 => Self::Tls12,
+            VersionFlag::Tls13 => Self::Tls13,
         }
     }
 }

@@ -19,7 +19,8 @@ mod ledger;
 mod member;
 mod pacer;
 mod payload;
-mod plan;
+pub(crate) mod plan;
+mod script;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -333,7 +334,8 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
     let control = &crew.control;
     let scenario = &crew.plan.scenario;
     let expected = match scenario.mode {
-        Mode::Echo | Mode::Idle | Mode::Churn => ledger.sent_of_window,
+        Mode::Echo => ledger.sent_of_window * u64::from(scenario.speech.replies()),
+        Mode::Idle | Mode::Churn => ledger.sent_of_window,
         Mode::Fanout => control.deliveries_expected(),
     };
     let timeline = conductor.timeline(&mut ledger);
@@ -369,6 +371,7 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
         p99_of_connections: ledger.spread.p99_ns.histogram(),
         jain_index: ledger.spread.jain_index(),
         is_ipv6: scenario.target.address.tcp().is_some_and(|address| address.is_ipv6()),
+        other: ledger.other,
         deliveries_in_window: ledger.deliveries_in_window,
         wire_bytes_sent: ledger.wire.sent,
         wire_bytes_received: ledger.wire.received,

@@ -12,6 +12,7 @@ pub mod part;
 pub mod recorder;
 pub mod scenario;
 pub mod secure;
+pub mod speech;
 pub mod testee;
 #[cfg(test)]
 mod tests;

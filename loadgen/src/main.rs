@@ -42,7 +42,14 @@ use crate::stop::EXIT_INTERRUPTED;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let words = match cli::file::expand(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(failure) => {
+            eprintln!("loadgen: {failure}");
+            return ExitCode::from(failure.code);
+        }
+    };
+    let cli = Cli::parse_from(words);
     let stop = Arc::new(AtomicBool::new(false));
     stop::on_signal(Arc::clone(&stop));
     let done = match &cli.command {

@@ -266,6 +266,8 @@ pub struct Outcome {
     pub corrupted: u64,
     /// Payloads with a sequence that was never sent or a time yet to come.
     pub impossible: u64,
+    /// Messages of a foreign server that are nobody's reply or delivery.
+    pub other: u64,
     /// By stable code, over the whole run. Codes that begin with [`LOCAL_ERROR_PREFIX`] are this
     /// machine's.
     pub errors: BTreeMap<String, u64>,

@@ -113,6 +113,9 @@ pub(crate) struct Run {
     /// Why a row of `compare` has no measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
+    /// Messages of a foreign server that are nobody's reply or delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) messages_other: Option<u64>,
     /// Length of one of `intervals`: a second, and twice as much each time there would be too many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) interval_ns: Option<u64>,

@@ -69,6 +69,7 @@ pub(crate) fn outcome() -> Outcome {
         reordered: 0,
         corrupted: 0,
         impossible: 0,
+        other: 0,
         errors: BTreeMap::new(),
         error_details: Vec::new(),
         sockets: None,

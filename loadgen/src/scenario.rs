@@ -12,8 +12,10 @@ use std::time::Duration;
 use ringwire_ring::Address;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::plan::{check_texts, text_bytes};
 use crate::outcome::Failure;
 use crate::secure::Secure;
+use crate::speech::Speech;
 
 pub use traffic::{AddressRange, Arrival, PPM, SlowReaders, Sources, Stage, Traffic};
 
@@ -269,9 +271,17 @@ pub struct Scenario {
     pub server_pid: Option<u32>,
     /// What is special about the load.
     pub traffic: Traffic,
+    /// What is said and understood beside our own payload.
+    pub speech: Speech,
 }
 
 impl Scenario {
+    /// The longest that a message may be, where it is a template that can be understood.
+    #[must_use]
+    pub fn message_bytes(&self) -> Option<usize> {
+        text_bytes(self)
+    }
+
     /// Whether this can be measured at all.
     ///
     /// # Errors
@@ -290,7 +300,8 @@ impl Scenario {
         if !(1..=65_536).contains(&self.channels) {
             return wrong("--channels must be from 1 to 65536");
         }
-        if !(SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(&self.size_bytes) {
+        let size_bytes_min = if self.speech.message.is_some() { 0 } else { SIZE_BYTES_MIN };
+        if !(size_bytes_min..=SIZE_BYTES_MAX).contains(&self.size_bytes) {
             return wrong("--size must be from 20 bytes (publisher, sequence and times) to 16m");
         }
         if self.threads == 0 || self.threads > 1024 {
@@ -311,13 +322,17 @@ impl Scenario {
         if self.connect_rate_per_s == Some(0) {
             return wrong("--connect-rate must be at least 1");
         }
+        self.speech.check(self)?;
         if !self.target.path.starts_with('/') {
             return wrong("the URL's path must begin with /");
         }
         if !self.target.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return wrong("the URL's path must be percent-encoded: printable ASCII without spaces");
         }
-        self.traffic.broken_rule(self).map_or(Ok(()), wrong)
+        if let Some(line) = self.traffic.broken_rule(self) {
+            return wrong(line);
+        }
+        check_texts(self)
     }
 }
 

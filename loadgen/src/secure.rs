@@ -15,7 +15,10 @@ use rustls::crypto::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
@@ -62,18 +65,42 @@ struct Wish {
     host: String,
     trust: Trust,
     resumption: bool,
+    #[serde(default)]
+    oldest: Version,
+}
+
+/// Newest first.
+static VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// 1.2, and whatever is newer.
+    #[default]
+    Tls12,
+    /// 1.3, and whatever is newer.
+    Tls13,
+}
+
+impl Version {
+    fn and_newer(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => &VERSIONS,
+            Self::Tls13 => &VERSIONS[..1],
+        }
+    }
 }
 
 impl TryFrom<Wish> for Secure {
     type Error = Failure;
 
-    fn try_from(Wish { host, trust, resumption }: Wish) -> Result<Self, Failure> {
+    fn try_from(Wish { host, trust, resumption, oldest }: Wish) -> Result<Self, Failure> {
         if let Trust::File(path) = trust {
             let path = path.display();
             let line = format!("{path} is a file of another machine, which is not looked for");
             return Err(Failure::configuration(line));
         }
-        Self::new(&host, &trust, resumption)
+        Self::from_version(oldest, &host, &trust, resumption)
     }
 }
 
@@ -90,6 +117,19 @@ impl Secure {
     /// # Errors
     /// Code 104 with what is wrong and the cure.
     pub fn new(host: &str, trust: &Trust, resumption: bool) -> Result<Self, Failure> {
+        Self::from_version(Version::default(), host, trust, resumption)
+    }
+
+    /// The same, over `oldest` or a newer version only.
+    ///
+    /// # Errors
+    /// Code 104 with what is wrong and the cure.
+    pub fn from_version(
+        oldest: Version,
+        host: &str,
+        trust: &Trust,
+        resumption: bool,
+    ) -> Result<Self, Failure> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             let cure = "use a host name or an address";
             Failure::configuration(format!("{host}: not a name that a certificate has; {cure}"))
@@ -108,7 +148,7 @@ impl Secure {
             }
         };
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(oldest.and_newer())
             .map_err(|error| Failure::other(format!("TLS cannot be set up: {error}")))?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -119,7 +159,7 @@ impl Secure {
             false => Resumption::disabled(),
         };
         let trust = pem.map_or_else(|| trust.clone(), Trust::Pem);
-        let wish = Wish { host: host.to_owned(), trust, resumption };
+        let wish = Wish { host: host.to_owned(), trust, resumption, oldest };
         Ok(Self { config: Arc::new(config), name, wish })
     }
 

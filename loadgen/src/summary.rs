@@ -48,6 +48,7 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
             lost: u64::from(outcome.connections_lost),
             reopened: outcome.reconnects,
         },
+        messages_other: scenario.speech.is_foreign().then_some(outcome.other),
         errors: outcome.errors.clone(),
         latency_from_intended_ns: Latency::of(&outcome.intended),
         latency_from_sent_ns: Latency::of(&outcome.sent),
@@ -209,9 +210,8 @@ fn follow(into: &mut Vec<EngineInterval>, other: &[EngineInterval]) {
     }));
 }
 
-/// Adds the outcome of a further round: counts and histograms add, memory and shares keep the
-/// greater, seconds follow one another.
-pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
+/// Adds the histograms of a further round.
+fn merge_histograms(into: &mut Outcome, other: &Outcome) {
     let histograms = [
         (&mut into.intended, &other.intended),
         (&mut into.sent, &other.sent),
@@ -227,6 +227,12 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
         // Adding fails only for values beyond a fixed range, and the engine's all have the same.
         let _ = into.add(other);
     }
+}
+
+/// Adds the outcome of a further round: counts and histograms add, memory and shares keep the
+/// greater, seconds follow one another.
+pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
+    merge_histograms(into, other);
     let counts = [
         (&mut into.messages_sent, other.messages_sent),
         (&mut into.messages_received, other.messages_received),
@@ -236,6 +242,7 @@ pub(crate) fn merge(into: &mut Outcome, other: &Outcome) {
         (&mut into.reordered, other.reordered),
         (&mut into.corrupted, other.corrupted),
         (&mut into.impossible, other.impossible),
+        (&mut into.other, other.other),
         (&mut into.deliveries_in_window, other.deliveries_in_window),
         (&mut into.wire_bytes_sent, other.wire_bytes_sent),
         (&mut into.wire_bytes_received, other.wire_bytes_received),

@@ -6,6 +6,7 @@
 use loadgen::outcome::Failure;
 use loadgen::scenario::{Compression, Mode, Rate, Scenario, Target, Traffic, Transport};
 use loadgen::secure::{Secure, Trust};
+use loadgen::speech::Speech;
 use loadgen::testee;
 use ringwire_ring::Address;
 use std::time::Duration;
@@ -48,15 +49,23 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
         poll_interval,
         server_pid: flags.server_pid,
         secure: secure(&flags.url, &flags.tls)?,
-        ..base(&flags.load, flags.url.target(flags.load.unix_socket.as_deref())?)?
+        speech: flags.speech.speech(&flags.tls, run_number())?,
+        ..base(&flags.load, target(&flags.url, &flags.load)?)?
     };
     let scenario = traffic::plan(flags, scenario)?;
+    let size_bytes = scenario.message_bytes().unwrap_or(scenario.size_bytes);
+    let scenario = Scenario { size_bytes, ..scenario };
     // The engine takes no connections in fanout as publishing to nobody: `compare` asks for it.
     if scenario.connections == 0 {
         return Err(Failure::configuration("--connections must be at least 1"));
     }
     check(&scenario)?;
     Ok(scenario)
+}
+
+/// What tells this run from others against the same server, before and beside it.
+pub(crate) fn run_number() -> u64 {
+    crate::machine::started_unix_s() << 22 | u64::from(std::process::id())
 }
 
 /// The plan that the flags of `testee` describe.
@@ -79,6 +88,14 @@ pub(crate) fn testee(flags: &TesteeFlags) -> Result<testee::Plan, Failure> {
         compression: flags.compression.is_on(),
         engine: flags.engine.into(),
     })
+}
+
+/// Where a URL leads, unless the flags say otherwise.
+pub(crate) fn target(url: &Url, load: &LoadFlags) -> Result<Target, Failure> {
+    match &load.connect_to {
+        Some(other) => Ok(Target { address: other.target(None)?.address, ..url.named() }),
+        None => url.target(load.unix_socket.as_deref()),
+    }
 }
 
 /// What both commands fill in the same way; the rest is the caller's.
@@ -112,6 +129,7 @@ pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure
         engine: load.engine.into(),
         server_pid: None,
         traffic: Traffic::default(),
+        speech: Speech::default(),
     })
 }
 
@@ -190,13 +208,15 @@ pub(crate) fn secure(url: &Url, flags: &TlsFlags) -> Result<Option<Secure>, Fail
         (None, false) => Trust::System,
     };
     if !url.scheme.is_secure() {
-        if trust == Trust::System {
+        if trust == Trust::System && flags.servername.is_none() {
             return Ok(None);
         }
-        let line = "--cacert and --insecure need a wss:// or https:// URL";
+        let line = "--cacert, --insecure and --servername need a wss:// or https:// URL";
         return Err(Failure::configuration(line));
     }
-    Secure::new(&url.host, &trust, flags.tls_resumption.is_on()).map(Some)
+    let name = flags.servername.as_ref().unwrap_or(&url.host);
+    let oldest = flags.tls_min.into();
+    Secure::from_version(oldest, name, &trust, flags.tls_resumption.is_on()).map(Some)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use loadgen::outcome::Failure;
 use loadgen::scenario::Target;
 use ringwire_ring::Address;
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
@@ -79,6 +80,14 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
     })
 }
 
+/// Reads `HOST:PORT`.
+pub(crate) fn authority(text: &str) -> Result<Url, String> {
+    match split_port(text)? {
+        (_, Some(_)) if !text.contains(['/', '?', '#']) => parse(&format!("http://{text}")),
+        _ => Err("say where to connect: HOST:PORT".to_owned()),
+    }
+}
+
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = authority.strip_prefix('[') {
         let Some((host, after)) = rest.split_once(']') else {
@@ -119,6 +128,12 @@ impl Scheme {
     }
 }
 
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme.name(), self.authority, self.path)
+    }
+}
+
 impl Url {
     /// Looks the host up, of which the first address is taken; or it is `socket`.
     pub(crate) fn target(&self, socket: Option<&Path>) -> Result<Target, Failure> {
@@ -127,6 +142,12 @@ impl Url {
             None => Address::Tcp(self.look_up()?),
         };
         Ok(Target { address, host: self.authority.clone(), path: self.path.clone() })
+    }
+
+    /// Host and path alone, at no address.
+    pub(crate) fn named(&self) -> Target {
+        let address = Address::Tcp(([0, 0, 0, 0], self.port).into());
+        Target { address, host: self.authority.clone(), path: self.path.clone() }
     }
 
     fn look_up(&self) -> Result<SocketAddr, Failure> {

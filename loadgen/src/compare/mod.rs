@@ -49,14 +49,19 @@ pub(crate) fn run(
 ) -> Result<Comparison, Failure> {
     let plan = plan::plan(flags)?;
     let base = crate::commands::fit(base(flags, &plan)?)?;
+    for row in &plan.left_out {
+        let (row, transport) = (row.name(), row.transport);
+        surface.line(&format!("row {row} is left out: no --{transport}-url, and no server's URL"));
+    }
     surface.line(&format!(
         "compare: {} blocks, about {}",
         plan.blocks.len(),
         progress::minutes(plan.expected_ns())
     ));
     let url = match (&flags.url, &flags.server_command) {
-        (Some(url), _) => format!("{}://{}{}", url.scheme.name(), url.authority, url.path),
-        (None, command) => command.clone().unwrap_or_default(),
+        (Some(url), _) => url.to_string(),
+        (None, Some(command)) => command.clone(),
+        (None, None) => flags.routes.first().map(Url::to_string).unwrap_or_default(),
     };
     let style = Style::of_locale(|name| std::env::var(name).ok());
     let title = Title::of_comparison(&base, url, style);
@@ -118,16 +123,17 @@ fn rows_so_far(comparison: &Comparison, rate: Fraction) -> Vec<progress::Row> {
 
 /// What all blocks have in common.
 fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
-    let target = match &flags.url {
-        Some(url) => {
+    let target = match (&flags.url, flags.routes.first()) {
+        (Some(url), _) => {
             if url.scheme.is_websocket() {
                 let line = "compare takes the server as http://HOST:PORT or https://";
                 return Err(Failure::configuration(line));
             }
-            url.target(flags.load.unix_socket.as_deref())?
+            flags_plan::target(url, &flags.load)?
         }
+        (None, Some(url)) => flags_plan::target(url, &flags.load)?,
         // Filled in by each block's own server.
-        None => Target {
+        (None, None) => Target {
             address: Address::Tcp(([127, 0, 0, 1], 0).into()),
             host: String::new(),
             path: "/".to_owned(),
@@ -136,9 +142,16 @@ fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
     if flags.connections == 0 {
         return Err(Failure::configuration("--connections must be at least 1"));
     }
-    let secure = flags.url.as_ref().map(|url| flags_plan::secure(url, &flags.tls));
+    if flags.url.is_none() && flags.routes.first().is_some() && flags.speech.publish_url.is_none() {
+        let line = "--ws-url, --sse-url, --longpoll-url and --poll-url need --publish-url, or the \
+                    server's URL: the same is published for all of them";
+        return Err(Failure::configuration(line));
+    }
+    let url = flags.url.as_ref().or_else(|| flags.routes.first());
+    let secure = url.map(|url| flags_plan::secure(url, &flags.tls));
     let scenario = Scenario {
         secure: secure.transpose()?.flatten(),
+        speech: flags.speech.speech(&flags.tls, flags_plan::run_number())?,
         transport: Transport::Ws,
         mode: Mode::Fanout,
         connections: flags.connections,
@@ -148,7 +161,43 @@ fn base(flags: &CompareFlags, plan: &Plan) -> Result<Scenario, Failure> {
         server_pid: flags.server_pid,
         ..flags_plan::base(&flags.load, target)?
     };
-    flags_plan::check(&scenario)?;
+    let size_bytes = scenario.message_bytes().unwrap_or(scenario.size_bytes);
+    let scenario = Scenario { size_bytes, ..scenario };
+    flags_plan::check(&fitted(scenario.clone(), Transport::Ws))?;
+    // A row's own words are wrong now, or never: not after minutes of measuring the others.
+    for row in &plan.rows {
+        flags_plan::check(&routed(flags, scenario.clone(), row.transport)?)?;
+    }
+    Ok(scenario)
+}
+
+/// The scenario without what other transports have, and this one has not.
+fn fitted(base: Scenario, transport: Transport) -> Scenario {
+    let mut scenario = Scenario { transport, ..base };
+    let is_ws = transport == Transport::Ws;
+    // The other transports have none, and a row is measured as its users find it.
+    scenario.compression = scenario.compression.filter(|_| is_ws);
+    let is_poll = matches!(transport, Transport::LongPoll | Transport::Poll);
+    scenario.speech.poll_style = scenario.speech.poll_style.filter(|_| is_poll);
+    if !is_ws {
+        scenario.speech.first.clear();
+        scenario.speech.ready = None;
+    }
+    scenario
+}
+
+/// The scenario of a row, at the row's own URL if it has one.
+fn routed(flags: &CompareFlags, base: Scenario, transport: Transport) -> Result<Scenario, Failure> {
+    let mut scenario = fitted(base, transport);
+    let is_ws = transport == Transport::Ws;
+    let Some(url) = flags.routes.of(transport) else { return Ok(scenario) };
+    if url.scheme.is_websocket() != is_ws {
+        let scheme = if is_ws { "ws:// or wss://" } else { "http:// or https://" };
+        let line = format!("--{transport}-url must begin with {scheme}");
+        return Err(Failure::configuration(line));
+    }
+    scenario.target = flags_plan::target(url, &flags.load)?;
+    scenario.secure = flags_plan::secure(url, &flags.tls)?;
     Ok(scenario)
 }
 
@@ -163,13 +212,15 @@ fn scenario(
     let mut scenario = comparison.base.clone();
     let path = flags.url.as_ref().map_or("/", |url: &Url| url.path.as_str());
     scenario.target.path = channel_path(path, unique, index);
+    // Messages of one block are nobody's in the next.
+    scenario.speech.run = scenario.speech.run.wrapping_add(index as u64 + 1);
     match block.subject {
-        Subject::Nobody => scenario.connections = 0,
+        Subject::Nobody => {
+            scenario = Scenario { connections: 0, ..fitted(scenario, Transport::Ws) };
+        }
         Subject::Row(row) => {
             let row = comparison.plan.rows[row];
-            scenario.transport = row.transport;
-            // The other transports have none, and a row is measured as its users find it.
-            scenario.compression = scenario.compression.filter(|_| row.transport == Transport::Ws);
+            scenario = routed(flags, scenario, row.transport)?;
             scenario.warmup = Duration::from_nanos(comparison.plan.warmup_ns(row));
             if let Some(ns) = row.poll_interval_ns {
                 scenario.poll_interval = Duration::from_nanos(ns);

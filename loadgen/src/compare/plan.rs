@@ -77,6 +77,8 @@ pub(crate) struct Block {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) rows: Vec<Row>,
+    /// Rows that no URL was given for.
+    pub(crate) left_out: Vec<Row>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) rounds: u32,
     pub(crate) duration_ns: u64,
@@ -100,7 +102,7 @@ impl Plan {
 
 /// The plan that the flags ask for, or why it cannot be.
 pub(crate) fn plan(flags: &CompareFlags) -> Result<Plan, Failure> {
-    let rows = rows(&flags.poll_interval)?;
+    let (rows, left_out) = served(flags, rows(&flags.poll_interval)?);
     let duration_ns = flags.duration.unwrap_or(if flags.quick { 4 } else { 10 } * SECOND_NS);
     if duration_ns < BLOCK_NS_MIN {
         let line = "compare needs blocks of at least 4 s: use --duration 4s or more";
@@ -127,7 +129,7 @@ pub(crate) fn plan(flags: &CompareFlags) -> Result<Plan, Failure> {
         .into_iter()
         .map(|(round, subject)| Block { round, subject, expected_ns: expected_ns(subject) })
         .collect();
-    Ok(Plan { rows, blocks, rounds: ROUNDS, duration_ns, warmup_ns, history })
+    Ok(Plan { rows, left_out, blocks, rounds: ROUNDS, duration_ns, warmup_ns, history })
 }
 
 /// The rows: the three that push, then polling at each interval.
@@ -148,6 +150,12 @@ fn rows(poll_interval: &[u64]) -> Result<Vec<Row>, Failure> {
         }
     }
     Ok(rows)
+}
+
+/// Those that the server has a route for, and those that it has none for.
+fn served(flags: &CompareFlags, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
+    let has_base = flags.url.is_some() || flags.server_command.is_some();
+    rows.into_iter().partition(|row| has_base || flags.routes.of(row.transport).is_some())
 }
 
 /// Who runs when: nobody first in the rounds that measure it, and every second round reversed.

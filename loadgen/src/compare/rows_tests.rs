@@ -23,6 +23,7 @@ fn plan() -> Plan {
     let blocks = order(rows.len(), 2, 1).into_iter();
     let blocks = blocks.map(|(round, subject)| Block { round, subject, expected_ns: SECOND_NS });
     Plan {
+        left_out: vec![],
         blocks: blocks.collect(),
         rows,
         rounds: 2,

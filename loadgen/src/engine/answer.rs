@@ -71,7 +71,7 @@ impl Reader {
             HeadScanner::new().find_end(bytes, &HeadLimits::default()).map_err(bad)?
         {
             let head = parse_response(&bytes[..end]).map_err(|_| ErrorCode::HttpMalformed)?;
-            let length = head.content_length.filter(|_| !head.is_chunked);
+            let length = length(&head);
             if length.is_some_and(|length| length == (bytes.len() - end) as u64) {
                 return Ok(Some(each(&Answer { head, body: &bytes[end..] })));
             }
@@ -83,6 +83,15 @@ impl Reader {
         }
         self.partial = Some(Box::new(partial));
         Ok(None)
+    }
+}
+
+/// How many bytes of body follow, if that is known. 204 and 304 have none, whatever they say
+/// (RFC 9112, section 6.3).
+fn length(head: &Response<'_>) -> Option<u64> {
+    match head.status {
+        204 | 304 => Some(0),
+        _ => head.content_length.filter(|_| !head.is_chunked),
     }
 }
 
@@ -126,8 +135,8 @@ impl Partial {
         };
         let head =
             parse_response(&self.bytes[..head_bytes]).map_err(|_| ErrorCode::HttpMalformed)?;
-        self.body = match head.content_length {
-            _ if head.is_chunked => Body::Chunked { head_bytes, chunks: Chunks::new() },
+        self.body = match length(&head) {
+            None if head.is_chunked => Body::Chunked { head_bytes, chunks: Chunks::new() },
             Some(length) => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 if length > ANSWER_BYTES_MAX {
@@ -176,6 +185,23 @@ mod tests {
                 assert_eq!(answer, Ok(Some((200, b"hello".to_vec()))), "cut at {cut}");
                 assert!(reader.is_empty());
                 assert_eq!(read(&mut reader, response), Ok(Some((200, b"hello".to_vec()))));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_new_has_no_body_whatever_its_head_says() {
+        for head in [
+            &b"HTTP/1.1 304 Not Modified\r\nEtag: 1\r\n\r\n"[..],
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n",
+        ] {
+            for cut in 1..head.len() {
+                let mut reader = Reader::default();
+                assert_eq!(read(&mut reader, &head[..cut]), Ok(None));
+                let (status, body) = read(&mut reader, &head[cut..]).unwrap().unwrap();
+                assert!([204, 304].contains(&status) && body.is_empty());
+                assert_eq!(read(&mut reader, LENGTH), Ok(Some((200, b"hello".to_vec()))));
             }
         }
     }

@@ -8,11 +8,13 @@ mod goodbye;
 mod open;
 mod say;
 mod schedule;
+mod script;
 mod secure;
 mod sockets;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringwire_ring::{Batch, Completion, Driver, Errno, Lease, Slot};
 
@@ -33,6 +35,8 @@ use sockets::Sighting;
 /// A connection that said nothing for this long may be ended by its server, and is opened again;
 /// one that ends sooner without an answer is refused, or the two would go on for ever.
 const IDLE_NS: u64 = 1_000_000_000;
+
+const NS_PER_MS: u64 = 1_000_000;
 
 /// No connection.
 const NOBODY: u32 = u32::MAX;
@@ -61,6 +65,8 @@ pub(crate) struct Client<D> {
     /// Scratch: a payload before it is compressed, a frame before it is sent.
     payload: Vec<u8>,
     frame: Vec<u8>,
+    /// The date when the clock was at zero.
+    unix_base_ms: u64,
     /// Scratch of TLS: what goes to the wire, and a record that came in pieces.
     wire: Vec<u8>,
     joined: Vec<u8>,
@@ -118,6 +124,7 @@ impl<D: Driver> Client<D> {
             workshop: Workshop::default(),
             payload: Vec::new(),
             frame: Vec::new(),
+            unix_base_ms: unix_ms().saturating_sub(now_ns / NS_PER_MS),
             wire: Vec::new(),
             joined: Vec::new(),
             ledger: Ledger::new(is_live),
@@ -278,6 +285,7 @@ impl<D: Driver> Client<D> {
 
     /// Takes in what a connection was told.
     fn hear(&mut self, member: usize, bytes: &mut [u8]) {
+        let who = self.who(member);
         let per_connection = self.plan.trackers_per_connection();
         let is_subscriber = self.members[member].part == Part::Subscriber;
         let trackers = match is_subscriber {
@@ -286,7 +294,7 @@ impl<D: Driver> Client<D> {
         };
         let origin_ns = self.schedule.as_ref().map(|schedule| schedule.origin_ns);
         let (plan, ledger, workshop) = (&self.plan, &mut self.ledger, &mut self.workshop);
-        let mut ear = Ear::new(plan, ledger, workshop, trackers, self.now_ns, origin_ns);
+        let mut ear = Ear::new(plan, ledger, workshop, trackers, self.now_ns, origin_ns).of(who);
         ear.sketch = if is_subscriber { self.sketches.of(member) } else { None };
         let answered = self.members[member].answered;
         let result = ear.hear(&mut self.members[member], bytes);
@@ -302,12 +310,18 @@ impl<D: Driver> Client<D> {
         {
             self.control.refuse(code, || refusal);
         }
+        if heard.is_upgraded {
+            self.say_first(member);
+        }
         if heard.is_open {
             self.opened(member);
         }
+        if !heard.answers.is_empty() {
+            self.say_answers(member, &heard.answers);
+        }
         if heard.is_accepted {
             let channel = self.members[member].channel as usize;
-            self.control.accepted[channel].fetch_add(1, Ordering::Relaxed);
+            self.control.accept(channel);
         }
         if !heard.pings.is_empty() {
             self.answer_pings(member, &heard.pings);
@@ -421,9 +435,18 @@ impl<D: Driver> Client<D> {
         member.tls = None;
         member.speech = Speech::None;
         member.outbox = None;
+        if let Some(aside) = &mut member.aside {
+            aside.awaited.clear();
+        }
         if let Some(slot) = member.slot.take() {
             self.owners[slot.index()] = NOBODY;
             self.driver.close(slot);
         }
     }
+}
+
+/// The date, for `{time_ms}`: nothing is measured by it.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -23,6 +23,8 @@ pub(crate) struct Workshop {
     deflators: [Option<Deflator>; WINDOWS],
     plain: Vec<u8>,
     packed: Vec<u8>,
+    /// Scratch: what a reply is looked through for.
+    pub(crate) expected: Vec<u8>,
 }
 
 /// The compression of one connection.

@@ -148,6 +148,11 @@ impl Control {
         self.is_finished.load(Ordering::Acquire)
     }
 
+    /// A publication of the window was accepted.
+    pub(crate) fn accept(&self, channel: usize) {
+        self.accepted[channel].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Deliveries that the accepted publications of the window should make.
     pub(crate) fn deliveries_expected(&self) -> u64 {
         let pairs = self.accepted.iter().zip(&self.subscribed);

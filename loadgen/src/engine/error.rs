@@ -80,12 +80,16 @@ pub(crate) enum ErrorCode {
     PositionLost,
     /// An answer to a poll that is not the agreed JSON.
     PollMalformed,
+    /// A long poll did not answer in time what it was asked first.
+    PollSilent,
     /// A poll fell due while the one before was not answered.
     PollOverlap,
     /// A publication was answered with another status than 200.
     PublishStatus(u16),
     /// No reply within the time that replies are awaited.
     Unanswered,
+    /// A reply without what `--expect` wants.
+    Unexpected,
     /// Picked up, and never sent: its connection was busy or gone.
     Unsent,
 }
@@ -164,8 +168,10 @@ impl ErrorCode {
             Self::SseMalformed => "the event stream was malformed",
             Self::PositionLost => "the server had lost the position that was read from",
             Self::PollMalformed => "the answer to a poll was not the agreed JSON",
+            Self::PollSilent => "a long poll was not answered in the time to open it",
             Self::PollOverlap => "a poll fell due before the one before it was answered",
             Self::PublishStatus(_) => "a publication was answered with this status",
+            Self::Unexpected => "a reply did not hold what --expect wants",
             Self::Unanswered => "no reply came in the time that replies are awaited",
             Self::Unsent => "a message that was due was never sent: its connection was not free",
         }
@@ -212,10 +218,14 @@ impl ErrorCode {
             Self::WsClose(code) => close_cure(code),
             Self::SseContentType => "the path is no event stream: check it, or --transport",
             Self::SseEnded => "see the server's log and the time-outs of proxies before it",
+            Self::PollSilent => {
+                "it answers only once there is news: say --poll-style nchan, or check the path"
+            }
             Self::PollMalformed => "the path gives no poll answers: check it, or --transport",
             Self::PollOverlap => "the server answers slower than it is asked: see its load",
             Self::PositionLost => "the server keeps too little history for this --poll-interval",
             Self::PublishStatus(_) => "check the publishing URL, its method and its headers",
+            Self::Unexpected => "look at what the server says: one connection, and a capture",
             Self::Unanswered => "the server lost it or is slow: see its load and its queues",
             Self::Unsent => "the server takes too little, or lost the connection: see its load",
             Self::HttpMalformed | Self::Tcp(_) => {
@@ -294,9 +304,11 @@ impl fmt::Display for ErrorCode {
             Self::SseMalformed => f.write_str("sse.malformed"),
             Self::PositionLost => f.write_str("app.position_lost"),
             Self::PollMalformed => f.write_str("poll.malformed"),
+            Self::PollSilent => f.write_str("poll.silent"),
             Self::PollOverlap => f.write_str("poll.overlap"),
             Self::PublishStatus(status) => write!(f, "publish.status.{status}"),
             Self::Unanswered => f.write_str("app.unanswered"),
+            Self::Unexpected => f.write_str("app.unexpected"),
             Self::Unsent => f.write_str("app.unsent"),
         }
     }

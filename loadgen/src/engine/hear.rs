@@ -3,6 +3,8 @@
 //! Not here: what is done about it, or any socket; the client reads [`Heard`] and acts. Invariant:
 //! nothing a server sends can panic here, and what is held for it is bounded.
 
+mod foreign;
+
 use ringwire_protocol::http::{HeadLimits, HeadScanner, Response, parse_response};
 use ringwire_protocol::poll::parse_answer;
 use ringwire_protocol::ws::{
@@ -16,11 +18,13 @@ use crate::engine::codec::{Codec, Workshop};
 use crate::engine::error::ErrorCode;
 use crate::engine::fairness::Sketch;
 use crate::engine::ledger::Ledger;
-use crate::engine::member::{HEARD, Member, Opening, Part, Speech, Stream};
-use crate::engine::payload::PUBLISHER_MASK;
+use crate::engine::member::{Aside, HEARD, Member, Opening, Part, Phase, Speech, Stream};
+use crate::engine::payload::{PUBLISHER_MASK, Stamp};
 use crate::engine::plan::Plan;
+use crate::engine::script::Who;
 use crate::engine::sequence::{Arrival, Tracker};
-use crate::scenario::{Mode, SIZE_BYTES_MAX, Transport};
+use crate::scenario::{Mode, SIZE_BYTES_MAX};
+use crate::speech::PollStyle;
 
 const WS_LIMITS: Limits = Limits { message_bytes_max: SIZE_BYTES_MAX, empty_fragments_max: 1024 };
 
@@ -36,10 +40,14 @@ const QUOTE_BYTES_MAX: usize = 200;
 pub(crate) struct Heard {
     /// The subscription, or the upgrade, is there.
     pub(crate) is_open: bool,
+    /// The upgrade is there: what is said first is to be said.
+    pub(crate) is_upgraded: bool,
     /// The connection may have something to say now.
     pub(crate) is_ready: bool,
     /// Payloads of pings to be answered, each behind its length.
     pub(crate) pings: Vec<u8>,
+    /// Answers that messages want at once, by number.
+    pub(crate) answers: Vec<usize>,
     /// The peer closed its WebSocket with this code.
     pub(crate) closed: Option<u16>,
     /// A publication of the window was accepted.
@@ -68,6 +76,13 @@ pub(crate) struct Ear<'a> {
     answered: u64,
     position: Option<Position>,
     awaits_since_ns: u64,
+    aside: Option<Box<Aside>>,
+    /// What messages to and from it fill in.
+    who: Who,
+    /// It is open only once it is told so.
+    is_awaiting_ready: bool,
+    /// It is not open.
+    is_opening: bool,
 }
 
 impl<'a> Ear<'a> {
@@ -93,7 +108,16 @@ impl<'a> Ear<'a> {
             answered: 0,
             position: None,
             awaits_since_ns: 0,
+            aside: None,
+            who: Who::default(),
+            is_awaiting_ready: false,
+            is_opening: false,
         }
+    }
+
+    /// The same, for a connection that templates call `who`.
+    pub(crate) fn of(self, who: Who) -> Self {
+        Self { who, ..self }
     }
 
     /// Takes in all of `bytes` for `member`.
@@ -103,7 +127,12 @@ impl<'a> Ear<'a> {
         self.answered = member.answered;
         self.position = member.position;
         self.awaits_since_ns = member.awaits_since_ns;
+        self.aside = member.aside.take();
+        let awaits_ready = self.plan.script.as_ref().is_some_and(|script| script.awaits_ready());
+        self.is_opening = member.phase == Phase::Opening;
+        self.is_awaiting_ready = awaits_ready && self.is_opening && member.part == Part::Subscriber;
         let result = self.hear_speech(member, bytes);
+        member.aside = self.aside.take();
         self.heard.is_ready |= self.answered != member.answered;
         member.answered = self.answered;
         member.position = self.position;
@@ -147,7 +176,12 @@ impl<'a> Ear<'a> {
                 let mut rest = opening.bytes.split_off(end);
                 let speech = self.opened(opening, &rest)?;
                 member.speech = speech;
-                self.subscribed();
+                self.heard.is_upgraded = matches!(member.speech, Speech::Ws(..));
+                match member.part {
+                    Part::Publisher => self.heard.is_open = true,
+                    Part::Subscriber if self.is_awaiting_ready => {}
+                    Part::Subscriber => self.subscribed(),
+                }
                 if rest.is_empty() { Ok(()) } else { self.hear_speech(member, &mut rest) }
             }
         }
@@ -156,7 +190,7 @@ impl<'a> Ear<'a> {
     /// The head of the first answer is complete.
     fn opened(&mut self, opening: &Opening, rest: &[u8]) -> Result<Speech, ErrorCode> {
         let response = parse_response(&opening.bytes).map_err(|_| ErrorCode::HttpMalformed)?;
-        if self.plan.scenario.transport == Transport::Ws {
+        if !opening.key.is_empty() {
             if response.status != 101 {
                 self.heard.refusal = Some(quote(&response, rest));
                 return Err(ErrorCode::UpgradeStatus(response.status));
@@ -263,6 +297,14 @@ impl<'a> Ear<'a> {
 
     /// A subscriber's poll was answered.
     fn polled(&mut self, answer: &Answer<'_>) -> Result<(), ErrorCode> {
+        let style = self.plan.scenario.speech.poll_style;
+        if self.position.is_none() && style != Some(PollStyle::Ringwire) {
+            let is_told = style == Some(PollStyle::Nchan)
+                || self.aside.as_ref().is_some_and(|aside| !aside.validators.is_empty());
+            if is_told || foreign::is_validated(&answer.head) {
+                return self.polled_by_validators(answer);
+            }
+        }
         if answer.head.status != 200 {
             self.heard.refusal = Some(quote(&answer.head, answer.body));
             return Err(ErrorCode::HttpStatus(answer.head.status));
@@ -294,13 +336,14 @@ impl<'a> Ear<'a> {
 
     /// A message arrived, by whatever transport.
     fn message(&mut self, payload: &[u8]) {
+        if let Some(script) = &self.plan.script
+            && script.is_foreign()
+        {
+            return self.foreign_message(script, payload);
+        }
         let mode = self.plan.scenario.mode;
         let Some(origin_ns) = self.origin_ns.filter(|_| mode != Mode::Idle) else { return };
-        if self.awaits_since_ns != HEARD {
-            let since_ns = self.awaits_since_ns.max(origin_ns);
-            self.ledger.first_message.record(self.now_ns.saturating_sub(since_ns));
-            self.awaits_since_ns = HEARD;
-        }
+        self.note_first(origin_ns);
         self.ledger.count_payload(payload.len());
         let stamp = self.plan.format.decode(payload).filter(|stamp| match mode {
             Mode::Echo => stamp.publisher == self.number & PUBLISHER_MASK,
@@ -308,33 +351,72 @@ impl<'a> Ear<'a> {
                 (stamp.publisher as usize) < self.trackers.len()
             }
         });
-        let Some(stamp) = stamp else {
-            self.ledger.corrupted += 1;
-            // In a closed loop the next message waits for this reply, whatever became of it.
-            self.answered = self.sent.min(self.answered + u64::from(mode == Mode::Echo));
-            return;
-        };
+        match stamp {
+            Some(stamp) => drop(self.arrived(stamp, origin_ns)),
+            None => self.damaged(),
+        }
+    }
+
+    /// A message came, and may be the connection's first.
+    fn note_first(&mut self, origin_ns: u64) {
+        if self.awaits_since_ns != HEARD {
+            let since_ns = self.awaits_since_ns.max(origin_ns);
+            self.ledger.first_message.record(self.now_ns.saturating_sub(since_ns));
+            self.awaits_since_ns = HEARD;
+        }
+    }
+
+    /// A message that was changed on its way.
+    fn damaged(&mut self) {
+        self.ledger.corrupted += 1;
+        // In a closed loop the next message waits for this reply, whatever became of it.
+        let is_echo = self.plan.scenario.mode == Mode::Echo;
+        self.answered = self.sent.min(self.answered + u64::from(is_echo));
+    }
+
+    /// One of our stamps, from a publisher that there is; its whole sequence, unless it cannot be
+    /// or came before.
+    fn arrived(&mut self, stamp: Stamp, origin_ns: u64) -> Option<u64> {
+        let is_echo = self.plan.scenario.mode == Mode::Echo;
         let intended_ns = origin_ns + stamp.intended_ns;
         let slack_ns = CLOCK_SLACK_NS + self.plan.part.clock_slack_ns;
         if intended_ns + stamp.delay_ns > self.now_ns + slack_ns {
             self.ledger.impossible += 1;
-            return;
+            return None;
         }
-        let index = if mode == Mode::Echo { 0 } else { stamp.publisher as usize };
-        let tracker = &mut self.trackers[index];
+        // Of several replies to one message each has its own tracker: the first that has not seen
+        // the sequence is this one's.
+        let trackers = match is_echo {
+            true => &mut self.trackers[..],
+            false => std::slice::from_mut(&mut self.trackers[stamp.publisher as usize]),
+        };
         let was_sent = |sequence: Option<u64>| sequence.is_some_and(|s| s < self.sent);
-        if mode == Mode::Echo && !was_sent(tracker.unwrap(stamp.sequence)) {
+        let (last, first) = (trackers.len() - 1, trackers.first()?);
+        if is_echo && !was_sent(first.unwrap(stamp.sequence)) {
             self.ledger.impossible += 1;
-            return;
+            return None;
         }
-        let (_, arrival) = tracker.arrive(stamp.sequence);
-        if mode == Mode::Echo && arrival != Arrival::Duplicate {
+        let mut place = 0;
+        let (mut sequence, mut arrival) = trackers[0].arrive(stamp.sequence);
+        while arrival == Arrival::Duplicate && place < last {
+            place += 1;
+            (sequence, arrival) = trackers[place].arrive(stamp.sequence);
+        }
+        if is_echo && place == last && arrival != Arrival::Duplicate {
             self.answered = self.sent.min(self.answered + 1);
         }
         self.ledger.received(arrival, intended_ns, stamp.delay_ns, self.now_ns);
+        if arrival == Arrival::Duplicate {
+            return None;
+        }
+        self.sketch_latency(intended_ns);
+        Some(sequence)
+    }
+
+    /// Notes a message for the connection's own distribution.
+    fn sketch_latency(&mut self, intended_ns: u64) {
         if let Some(sketch) = &mut self.sketch
             && self.ledger.is_of_window(intended_ns)
-            && arrival != Arrival::Duplicate
         {
             sketch.record(self.now_ns.saturating_sub(intended_ns));
         }

@@ -126,6 +126,8 @@ pub(crate) struct Ledger {
     pub(crate) reordered: u64,
     pub(crate) corrupted: u64,
     pub(crate) impossible: u64,
+    /// Messages that are nobody's reply or delivery: acknowledgements, heartbeats.
+    pub(crate) other: u64,
     /// Over the whole run.
     pub(crate) sent_total: u64,
     pub(crate) received_total: u64,
@@ -180,6 +182,7 @@ impl Ledger {
             reordered: 0,
             corrupted: 0,
             impossible: 0,
+            other: 0,
             sent_total: 0,
             received_total: 0,
             errors_total: 0,
@@ -361,6 +364,7 @@ impl Ledger {
         self.reordered += other.reordered;
         self.corrupted += other.corrupted;
         self.impossible += other.impossible;
+        self.other += other.other;
         self.sent_total += other.sent_total;
         self.received_total += other.received_total;
         self.errors_total += other.errors_total;

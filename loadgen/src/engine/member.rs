@@ -84,6 +84,25 @@ pub(crate) struct Late {
 /// A connection that has had its first message awaits nothing.
 pub(crate) const HEARD: u64 = u64::MAX;
 
+/// A message whose reply is known by its place alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Awaited {
+    pub(crate) intended_ns: u64,
+    pub(crate) sent_ns: u64,
+    /// Messages that were sent before it.
+    pub(crate) count: u64,
+    /// Replies that came.
+    pub(crate) heard: u32,
+}
+
+/// What only some servers need to be known of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    pub(crate) awaited: VecDeque<Awaited>,
+    /// The header lines that say where the last answer left off.
+    pub(crate) validators: Vec<u8>,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -112,6 +131,7 @@ pub(crate) struct Member {
     pub(crate) outbox: Option<Box<Outbox>>,
     #[expect(clippy::box_collection, reason = "most have none: 8 bytes instead of 32")]
     pub(crate) late: Option<Box<VecDeque<Late>>>,
+    pub(crate) aside: Option<Box<Aside>>,
     /// Messages sent and answered.
     pub(crate) sent: u64,
     pub(crate) answered: u64,
@@ -146,6 +166,7 @@ impl Member {
             speech: Speech::None,
             outbox: None,
             late: None,
+            aside: None,
             sent: 0,
             answered: 0,
             position: None,

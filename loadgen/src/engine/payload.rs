@@ -56,7 +56,8 @@ pub(crate) struct Stamp {
     pub(crate) delay_ns: u64,
 }
 
-fn write(out: &mut [u8], mut value: u64) {
+/// Writes the low digits of `value`, as many as there is room for.
+pub(crate) fn write_digits(out: &mut [u8], mut value: u64) {
     for digit in out.iter_mut().rev() {
         *digit = DIGITS[(value & 63) as usize];
         value >>= 6;
@@ -91,10 +92,22 @@ fn unpack_delay(packed: u64) -> u64 {
 impl Stamp {
     /// Writes the fields to the first [`STAMP_BYTES`] of `out`.
     pub(crate) fn encode(self, out: &mut [u8]) {
-        write(&mut out[..3], u64::from(self.publisher));
-        write(&mut out[3..8], self.sequence);
-        write(&mut out[8..16], self.intended_ns);
-        write(&mut out[16..STAMP_BYTES], pack_delay(self.delay_ns));
+        write_digits(&mut out[..3], u64::from(self.publisher));
+        write_digits(&mut out[3..8], self.sequence);
+        write_digits(&mut out[8..16], self.intended_ns);
+        write_digits(&mut out[16..STAMP_BYTES], pack_delay(self.delay_ns));
+    }
+
+    /// What [`STAMP_BYTES`] bytes say; `None` if they are not digits.
+    pub(crate) fn decode(stamp: &[u8]) -> Option<Self> {
+        if stamp.len() != STAMP_BYTES {
+            return None;
+        }
+        let publisher = u32::try_from(read(&stamp[..3])?).ok()?;
+        let sequence = read(&stamp[3..8])?;
+        let intended_ns = read(&stamp[8..16])?;
+        let delay_ns = unpack_delay(read(&stamp[16..])?);
+        Some(Self { publisher, sequence, intended_ns, delay_ns })
     }
 }
 
@@ -156,11 +169,7 @@ impl Format {
         if padding != &*self.padding {
             return None;
         }
-        let publisher = u32::try_from(read(&stamp[..3])?).ok()?;
-        let sequence = read(&stamp[3..8])?;
-        let intended_ns = read(&stamp[8..16])?;
-        let delay_ns = unpack_delay(read(&stamp[16..])?);
-        Some(Stamp { publisher, sequence, intended_ns, delay_ns })
+        Stamp::decode(stamp)
     }
 }
 

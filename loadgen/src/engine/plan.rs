@@ -8,12 +8,13 @@ use ringwire_protocol::ws::{
     DeflateOffer, HEADER_BYTES_MAX, Opcode, encode_deflate_offer, encode_header, frame_len, mask,
 };
 
+use crate::engine::member;
 use crate::engine::payload::{Format, STAMP_BYTES, Stamp};
+use crate::engine::script::{Script, accept, wait};
+use crate::outcome::Failure;
 use crate::part::Part;
-use crate::scenario::{Mode, Payload, Scenario, Transport};
-
-/// How long a long poll asks the server to wait.
-const WAIT: &str = "&wait=25";
+use crate::scenario::{Mode, Payload, Scenario, Target, Transport};
+use crate::secure::Secure;
 
 /// The requests of one channel.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     /// What of it is this process's.
     pub(crate) part: Part,
     pub(crate) format: Format,
+    /// What is said in other words than ours; `None` where nothing is.
+    pub(crate) script: Option<Box<Script>>,
     pub(crate) channels: Box<[Channel]>,
     /// Messages one connection may have without a reply.
     pub(crate) in_flight_max: u64,
@@ -47,10 +50,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let format = match scenario.payload {
-            Payload::Random => Format::new(scenario.size_bytes, scenario.seed),
-            Payload::Text => Format::of_text(scenario.size_bytes, scenario.seed),
-        };
+        let format = format(scenario);
+        let script = Script::of(scenario, format.padding()).expect("the scenario was checked");
         let channel = |number| Channel::new(scenario, number, format.size_bytes());
         let count = if scenario.mode == Mode::Echo { 1 } else { scenario.channels };
         let channels = (0..count).map(channel).collect();
@@ -68,6 +69,7 @@ impl Plan {
             scenario: scenario.clone(),
             part: Part::WHOLE,
             format,
+            script: script.map(Box::new),
             channels,
             in_flight_max,
             upgrade_headers: scenario.headers.iter().cloned().chain(offer).collect(),
@@ -84,6 +86,20 @@ impl Plan {
         self.scenario.rate_per_s.is_some()
     }
 
+    /// Where a connection goes, and over which TLS.
+    pub(crate) fn destination(&self, part: member::Part) -> (&Target, Option<&Secure>) {
+        let publishing = self.script.as_ref().and_then(|script| script.publishing());
+        match (part, publishing) {
+            (member::Part::Publisher, Some(to)) => (&to.target, to.secure.as_ref()),
+            _ => (&self.scenario.target, self.scenario.secure.as_ref()),
+        }
+    }
+
+    /// Whether publications are messages of a WebSocket.
+    pub(crate) fn publishes_by_websocket(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.publishes_by_websocket())
+    }
+
     /// This part's connections, without publishers.
     pub(crate) fn connections(&self) -> u32 {
         self.part.own(self.scenario.connections)
@@ -97,7 +113,7 @@ impl Plan {
     /// Trackers that one connection needs: one per publisher that it may hear.
     pub(crate) fn trackers_per_connection(&self) -> usize {
         match self.scenario.mode {
-            Mode::Echo => 1,
+            Mode::Echo => self.script.as_ref().map_or(1, |script| script.replies() as usize),
             Mode::Fanout => self.scenario.publishers as usize,
             Mode::Idle | Mode::Churn => 0,
         }
@@ -148,6 +164,26 @@ impl Plan {
     }
 }
 
+/// The payloads of a scenario; where messages are templates, at least our stamp.
+fn format(scenario: &Scenario) -> Format {
+    let size_bytes = scenario.size_bytes.max(STAMP_BYTES);
+    match scenario.payload {
+        Payload::Random => Format::new(size_bytes, scenario.seed),
+        Payload::Text => Format::of_text(size_bytes, scenario.seed),
+    }
+}
+
+/// Whether the texts of a scenario can be understood.
+pub(crate) fn check_texts(scenario: &Scenario) -> Result<(), Failure> {
+    Script::of(scenario, format(scenario).padding()).map(drop)
+}
+
+/// The longest that a template becomes.
+pub(crate) fn text_bytes(scenario: &Scenario) -> Option<usize> {
+    let script = Script::of(scenario, format(scenario).padding()).ok()??;
+    script.body_bytes_max()
+}
+
 impl Channel {
     fn new(scenario: &Scenario, number: u32, size_bytes: usize) -> Self {
         let (bare, query) = match scenario.target.path.split_once('?') {
@@ -156,17 +192,14 @@ impl Channel {
         };
         let bare = if scenario.channels > 1 { format!("{bare}-{number}") } else { bare.to_owned() };
         let path = query.map_or_else(|| bare.clone(), |query| format!("{bare}?{query}"));
-        let accept = match scenario.transport {
-            Transport::Sse => "text/event-stream",
-            Transport::Ws | Transport::LongPoll | Transport::Poll => "application/json",
-        };
+        let accept = accept(scenario.transport);
         let get = |target: &str| request(scenario, "GET", target, &[("Accept", accept)], b"");
         let subscribe = match scenario.transport {
             Transport::Ws => Vec::new(),
             Transport::Sse | Transport::LongPoll | Transport::Poll => get(&path),
         };
         let since = format!("{path}{}since=", if query.is_some() { '&' } else { '?' });
-        let wait = if scenario.transport == Transport::LongPoll { WAIT } else { "" };
+        let wait = wait(scenario.transport);
         let mut poll_head = get(&format!("{since}{wait}"));
         let poll_tail = poll_head.split_off("GET ".len() + since.len());
         let mut publish_head = request(
@@ -210,6 +243,7 @@ mod tests {
     use super::Plan;
     use crate::engine::payload::Stamp;
     use crate::scenario::{EngineChoice, Mode, Payload, Scenario, Target, Traffic, Transport};
+    use crate::speech::Speech;
 
     fn scenario(transport: Transport, path: &str, channels: u32) -> Scenario {
         Scenario {
@@ -241,6 +275,7 @@ mod tests {
             engine: EngineChoice::Auto,
             server_pid: None,
             traffic: Traffic::default(),
+            speech: Speech::default(),
         }
     }
 

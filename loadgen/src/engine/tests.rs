@@ -2,6 +2,7 @@
 
 mod deflate;
 mod delay;
+mod foreign;
 #[path = "../../tests/tls/front.rs"]
 mod front;
 mod live;

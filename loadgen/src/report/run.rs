@@ -107,6 +107,9 @@ fn columns_of_facts(run: &Run, style: Style) -> String {
         let [gaps, duplicates, reordered, corrupted] = counts.map(|count| style.count(count));
         let losses = format!("{gaps} gaps, {duplicates} duplicates, {reordered} reordered");
         fact("lost", format!("{losses}, {corrupted} corrupted"));
+        if let Some(other) = run.messages_other {
+            fact("other", format!("{} messages of the server's own", style.count(other)));
+        }
     }
     fact("errors", errors(run, style));
     let open = run.connection_counts;

@@ -18,6 +18,7 @@ use crate::engine::pacer::Pacer;
 use crate::engine::plan::Plan;
 use crate::part::dealt;
 use crate::scenario::{Rate, Transport};
+use crate::speech::PollStyle;
 
 /// Connections that may be opening at once, over all threads.
 const PENDING_MAX: usize = 1_000;
@@ -72,14 +73,19 @@ impl Connecting {
     }
 }
 
+/// The number, among those of all threads and parts, of a thread's member `own` of its kind.
+pub(super) fn number(plan: &Plan, thread: usize, own: usize) -> u32 {
+    let number = thread + own * plan.scenario.threads;
+    plan.part.number(u32::try_from(number).expect("below the total"))
+}
+
 /// The members of one thread, dealt in turn: subscribers, then publishers.
 pub(super) fn members(plan: &Plan, thread: usize) -> Vec<Member> {
     let threads = plan.scenario.threads;
     let channels = u32::try_from(plan.channels.len()).expect("channels are counted in 32 bits");
     let deal = |total: u32, part: Part| {
         (0..dealt(total, thread, threads)).map(move |own| {
-            let number = thread as u64 + u64::from(own) * threads as u64;
-            let number = plan.part.number(u32::try_from(number).expect("below the total"));
+            let number = number(plan, thread, own as usize);
             Member::new(part, number, number % channels)
         })
     };
@@ -148,9 +154,17 @@ impl<D: Driver> Client<D> {
             }
             self.connecting.pending.pop_front();
             if is_opening {
-                let is_tls = self.members[member as usize].is_shaking_hands();
-                let code = if is_tls { ErrorCode::TlsTimeout } else { ErrorCode::Timeout };
-                self.lose(member as usize, code);
+                let position = member as usize;
+                let member = &self.members[position];
+                let is_tls = member.is_shaking_hands();
+                let is_asking = member.is_asking && member.phase == Phase::Opening;
+                let is_long_poll = self.plan.scenario.transport == Transport::LongPoll;
+                let code = match is_tls {
+                    true => ErrorCode::TlsTimeout,
+                    false if is_asking && is_long_poll => ErrorCode::PollSilent,
+                    false => ErrorCode::Timeout,
+                };
+                self.lose(position, code);
             }
         }
     }
@@ -169,7 +183,8 @@ impl<D: Driver> Client<D> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
     //# it MUST open a connection, send an opening handshake, and read
     fn connect_socket(&mut self, member: usize) -> bool {
-        match self.driver.connect(&self.plan.scenario.target.address, None) {
+        let (target, _) = self.plan.destination(self.members[member].part);
+        match self.driver.connect(&target.address, None) {
             Ok(slot) => {
                 if self.owners.len() <= slot.index() {
                     self.owners.resize(slot.index() + 1, NOBODY);
@@ -194,17 +209,22 @@ impl<D: Driver> Client<D> {
         if member.part == Part::Subscriber && !member.was_open {
             self.ledger.tcp.record(self.now_ns.saturating_sub(member.since_ns));
         }
-        match self.plan.scenario.secure {
-            Some(_) => self.begin_tls(position),
-            None => self.begin_speech(position),
+        match self.plan.destination(member.part) {
+            (_, Some(_)) => self.begin_tls(position),
+            (_, None) => self.begin_speech(position),
         }
     }
 
     /// Nothing stands between this and the server: says the first thing.
     pub(super) fn begin_speech(&mut self, position: usize) {
-        let transport = self.plan.scenario.transport;
+        let publishes_by_websocket = self.plan.publishes_by_websocket();
         let member = &mut self.members[position];
-        if member.part == Part::Publisher || member.was_open {
+        let transport = match member.part {
+            Part::Publisher if publishes_by_websocket => Transport::Ws,
+            _ => self.plan.scenario.transport,
+        };
+        let is_publisher = member.part == Part::Publisher && !publishes_by_websocket;
+        if is_publisher || member.was_open {
             member.speech = Speech::Http(Reader::default());
             self.connecting.opening -= usize::from(member.is_opening());
             member.phase = Phase::Open;
@@ -225,17 +245,7 @@ impl<D: Driver> Client<D> {
                 //# handshake to the server.
                 //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
                 //# The nonce MUST be selected randomly for each connection.
-                let mut nonce = [0; 16];
-                self.driver.entropy(&mut nonce);
-                let key = client_key(nonce);
-                let scenario = &self.plan.scenario;
-                let path = &self.plan.channels[member.channel as usize].path;
-                let (host, subprotocols) = (&scenario.target.host, &scenario.subprotocols);
-                let headers = &self.plan.upgrade_headers;
-                let mut out = Vec::new();
-                encode_upgrade_request(&mut out, host, path, &key, subprotocols, headers);
-                member.speech = opening(key);
-                self.write(position, &out);
+                self.ask_upgrade(position);
             }
             Transport::Sse => {
                 member.speech = opening(String::new());
@@ -244,8 +254,40 @@ impl<D: Driver> Client<D> {
             Transport::LongPoll | Transport::Poll => {
                 member.speech = Speech::Http(Reader::default());
                 self.ask(position);
+                // Such a server answers when there is news, and not before.
+                let is_nchan = self.plan.scenario.speech.poll_style == Some(PollStyle::Nchan);
+                if is_nchan && transport == Transport::LongPoll {
+                    self.opened(position);
+                }
             }
         }
+    }
+
+    fn ask_upgrade(&mut self, position: usize) {
+        let mut nonce = [0; 16];
+        self.driver.entropy(&mut nonce);
+        let key = client_key(nonce);
+        let who = self.who(position);
+        let member = &mut self.members[position];
+        let (target, _) = self.plan.destination(member.part);
+        let (subprotocols, headers) =
+            (&self.plan.scenario.subprotocols, &self.plan.upgrade_headers);
+        let mut out = Vec::new();
+        match &self.plan.script {
+            None => {
+                let path = &self.plan.channels[member.channel as usize].path;
+                encode_upgrade_request(&mut out, &target.host, path, &key, subprotocols, headers);
+            }
+            Some(script) => {
+                let (path, mut own) = script.upgrade(who);
+                if member.part == Part::Subscriber {
+                    own.extend(headers[self.plan.scenario.headers.len()..].iter().cloned());
+                }
+                encode_upgrade_request(&mut out, &target.host, &path, &key, subprotocols, &own);
+            }
+        }
+        member.speech = opening(key);
+        self.write(position, &out);
     }
 
     /// A subscription, or an upgrade, is there.
@@ -253,7 +295,11 @@ impl<D: Driver> Client<D> {
         let member = &mut self.members[position];
         self.connecting.opening -= usize::from(member.is_opening());
         member.phase = Phase::Open;
-        member.was_open = true;
+        let was_open = std::mem::replace(&mut member.was_open, true);
+        if member.part == Part::Publisher || was_open {
+            self.make_ready(position);
+            return;
+        }
         self.open += 1;
         self.ledger.connect.record(self.now_ns.saturating_sub(member.since_ns));
         self.control.subscribed[member.channel as usize].fetch_add(1, Ordering::Relaxed);

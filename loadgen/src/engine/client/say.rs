@@ -29,7 +29,7 @@ const BATCH_SENDS_COMPRESSED: usize = 8;
 pub(super) const ARENA_MESSAGE_BYTES_MAX: usize = BATCH_ARENA_BYTES - BATCH_BYTES;
 
 /// Bytes of a position in a request: 16 digits, a colon, 20 digits.
-const POSITION_BYTES_MAX: usize = 37;
+pub(super) const POSITION_BYTES_MAX: usize = 37;
 
 /// The longest Close frame: a masked header and 125 bytes.
 const CLOSE_BYTES_MAX: usize = 131;
@@ -100,9 +100,10 @@ impl<D: Driver> Client<D> {
         let sent = self.members[position].sent;
         let channels = self.plan.channels.len() as u64;
         let channel = usize::try_from(sent % channels).expect("below the channels");
-        let bytes = match is_echo {
-            true => self.plan.frame_bytes_max(),
-            false => self.plan.publication_bytes(channel),
+        let bytes = match (&self.plan.script, is_echo) {
+            (Some(script), _) => self.plan.frame_bytes_max() + script.message_bytes_max(),
+            (None, true) => self.plan.frame_bytes_max(),
+            (None, false) => self.plan.publication_bytes(channel),
         };
         let wire_bytes = self.wire_bytes_max(position, bytes);
         let Some(slot) = self.prepare(position, wire_bytes) else { return false };
@@ -124,6 +125,10 @@ impl<D: Driver> Client<D> {
             member.is_of_window = self.ledger.is_of_window(due.intended_ns);
         }
         self.ledger.sent(due.intended_ns, due.picked_up_ns, stamp_ns);
+        if self.plan.script.is_some() {
+            self.say_scripted(position, slot, stamp, due);
+            return true;
+        }
         if is_echo {
             self.ledger.count_payload(self.plan.format.size_bytes());
         }
@@ -152,29 +157,40 @@ impl<D: Driver> Client<D> {
     }
 
     /// Whether messages to `position` are compressed: agreed on, and large enough.
-    fn compresses(&self, position: usize) -> bool {
+    pub(super) fn compresses(&self, position: usize) -> bool {
         let is_agreed = matches!(self.members[position].speech, Speech::Ws(_, Some(_)));
         is_agreed && self.plan.is_worth_compressing
     }
 
     /// Sends a message compressed; there is room for it.
     fn say_compressed(&mut self, position: usize, slot: Slot, stamp: Stamp, key: [u8; 4]) {
-        let Speech::Ws(_, Some(codec)) = &mut self.members[position].speech else { return };
         let mut payload = std::mem::take(&mut self.payload);
         payload.resize(self.plan.format.size_bytes(), 0);
         self.plan.write_payload(&mut payload, stamp);
+        self.send_compressed(position, slot, &payload, key);
+        self.payload = payload;
+    }
+
+    /// Sends `payload` compressed; there is room for it.
+    pub(super) fn send_compressed(
+        &mut self,
+        position: usize,
+        slot: Slot,
+        payload: &[u8],
+        key: [u8; 4],
+    ) {
+        let Speech::Ws(_, Some(codec)) = &mut self.members[position].speech else { return };
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
-        let packed = codec.deflate(&payload, &mut self.workshop);
+        let packed = codec.deflate(payload, &mut self.workshop);
         encode_compressed_frame(&mut frame, Opcode::Text, packed, Some(key));
         self.ledger.compressed.messages_sent += 1;
         self.send_on(position, slot, &frame);
-        self.payload = payload;
         self.frame = frame;
     }
 
     /// Sends `bytes` for which [`Self::prepare`] has made room, encrypted where that is due.
-    fn send_on(&mut self, position: usize, slot: Slot, bytes: &[u8]) {
+    pub(super) fn send_on(&mut self, position: usize, slot: Slot, bytes: &[u8]) {
         if self.members[position].tls.is_some() {
             self.send_sealed(position, Some(slot), bytes);
         } else if bytes.len() <= ARENA_MESSAGE_BYTES_MAX {
@@ -296,6 +312,11 @@ impl<D: Driver> Client<D> {
         let member = &mut self.members[position];
         member.is_asking = true;
         let was_open = member.was_open;
+        if self.plan.script.is_some() || member.aside.is_some() {
+            self.ask_foreign(position);
+            self.ledger.requests += u64::from(was_open && self.ledger.is_in_window());
+            return;
+        }
         let channel = &self.plan.channels[member.channel as usize];
         let mut request = [0; 4096];
         let len = match member.position {
@@ -352,7 +373,7 @@ impl<D: Driver> Client<D> {
 }
 
 /// `since` as text, in `out`.
-fn spell(out: &mut [u8; POSITION_BYTES_MAX], since: Position) -> &[u8] {
+pub(super) fn spell(out: &mut [u8; POSITION_BYTES_MAX], since: Position) -> &[u8] {
     let mut rest = &mut out[..];
     let written = write!(rest, "{since}");
     debug_assert!(written.is_ok(), "the longest position fits");

@@ -16,7 +16,8 @@ use crate::engine::member::Secured;
 impl<D: Driver> Client<D> {
     /// Says the first words of the handshake.
     pub(super) fn begin_tls(&mut self, position: usize) {
-        let Some(secure) = &self.plan.scenario.secure else { return };
+        let (_, secure) = self.plan.destination(self.members[position].part);
+        let Some(secure) = secure else { return };
         let mut words = Vec::new();
         //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
         //# If /secure/ is true, the client MUST perform a TLS handshake over the connection

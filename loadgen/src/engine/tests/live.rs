@@ -9,6 +9,7 @@ use super::server::{Mischief, Server};
 use crate::engine::run;
 use crate::outcome::{Ended, Outcome, Progress, Tick};
 use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Traffic, Transport};
+use crate::speech::Speech;
 
 pub(super) const ENGINES: [EngineChoice; 2] = [EngineChoice::Uring, EngineChoice::Epoll];
 
@@ -48,6 +49,7 @@ pub(super) fn scenario(
         engine,
         server_pid: Some(std::process::id()),
         traffic: Traffic::default(),
+        speech: Speech::default(),
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ringwire_protocol::http::{HeadLimits, HeadScanner, parse_request};
 use ringwire_protocol::ws::{
-    Cursor, Event, Inbound, Limits, Role, check_upgrade, encode_close, encode_frame,
+    Cursor, Event, Inbound, Limits, Opcode, Role, check_upgrade, encode_close, encode_frame,
     encode_switching,
 };
 use ringwire_ring::sim::{DriverOptions, Faults, Sim, SimDriver, SimOptions, each_seed};
@@ -22,15 +23,20 @@ use crate::engine::ledger::Ledger;
 use crate::engine::plan::Plan;
 use crate::outcome::{Ended, Failure};
 use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Traffic, Transport};
+use crate::speech::Speech;
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, empty_fragments_max: 10 };
 const STEPS_MAX: u64 = 3_000_000;
 const THREADS: usize = 2;
 pub(super) const SERVER: &str = "10.0.0.1:80";
 
+/// What a server says to each message, and to the upgrade (message 0).
+pub(super) type Speak = Rc<dyn Fn(u64, &[u8]) -> Vec<Vec<u8>>>;
+
 /// One connection of the echo server.
-#[derive(Default)]
 struct Peer {
+    speak: Speak,
+    heard: u64,
     head: Vec<u8>,
     inbound: Option<Inbound>,
     out: Vec<u8>,
@@ -39,27 +45,36 @@ struct Peer {
 }
 
 /// Says back each message, whatever the driver does to it.
-struct EchoServer {
+pub(super) struct EchoServer {
     driver: SimDriver,
+    speak: Speak,
     peers: HashMap<Slot, Peer>,
 }
 
 impl EchoServer {
     fn new(sim: &Sim) -> Self {
+        let echo = |number, message: &[u8]| match number {
+            0 => vec![],
+            _ => vec![message.to_vec()],
+        };
+        Self::speaking(sim, Rc::new(echo))
+    }
+
+    pub(super) fn speaking(sim: &Sim, speak: Speak) -> Self {
         let mut driver = sim.driver(DriverOptions::default());
         let listener = sim.listener(SERVER.parse::<std::net::SocketAddr>().unwrap());
         driver.listen(listener).unwrap();
         driver.accept(Accepting::On);
-        Self { driver, peers: HashMap::new() }
+        Self { driver, speak, peers: HashMap::new() }
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let mut completions = Vec::new();
         self.driver.turn(u64::MAX, &mut completions).unwrap();
         for completion in completions {
             match completion {
                 Completion::Accepted { slot, .. } => {
-                    self.peers.insert(slot, Peer::default());
+                    self.peers.insert(slot, Peer::new(Rc::clone(&self.speak)));
                     self.driver.receive(slot, true);
                 }
                 Completion::Received { slot, mut lease } => {
@@ -104,6 +119,11 @@ impl EchoServer {
 }
 
 impl Peer {
+    fn new(speak: Speak) -> Self {
+        let (head, out) = (Vec::new(), Vec::new());
+        Self { speak, heard: 0, head, inbound: None, out, is_sending: false, is_closing: false }
+    }
+
     fn receive(&mut self, bytes: &mut [u8]) {
         let Some(inbound) = &mut self.inbound else {
             self.head.extend_from_slice(bytes);
@@ -115,13 +135,19 @@ impl Peer {
             let request = parse_request(&self.head, &limits).unwrap();
             encode_switching(&mut self.out, check_upgrade(&request).unwrap().key, None, &[]);
             self.inbound = Some(Inbound::new(Role::Server));
+            for said in (self.speak)(0, b"") {
+                encode_frame(&mut self.out, Opcode::Text, &said, None);
+            }
             return self.receive(&mut rest);
         };
         let mut cursor = Cursor::new(bytes);
         while let Some(event) = inbound.next(&mut cursor, &LIMITS).expect("good frames") {
             match event {
-                Event::Message { kind, payload } => {
-                    encode_frame(&mut self.out, kind.opcode(), payload, None);
+                Event::Message { payload, .. } => {
+                    self.heard += 1;
+                    for said in (self.speak)(self.heard, payload) {
+                        encode_frame(&mut self.out, Opcode::Text, &said, None);
+                    }
                 }
                 Event::Close(frame) => {
                     let mut close = [0; 131];
@@ -166,6 +192,7 @@ pub(super) fn scenario() -> Scenario {
         engine: EngineChoice::Auto,
         server_pid: None,
         traffic: Traffic::default(),
+        speech: Speech::default(),
     }
 }
 
