@@ -22,6 +22,7 @@ mod payload;
 pub(crate) mod plan;
 mod script;
 mod sequence;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -385,6 +386,9 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
         offered_count: offered,
         picked_up_count: picked_up,
         sent_count: ledger.sent_of_window,
+        has_latencies: scenario.mode != Mode::Idle,
+        is_even: scenario.is_even(),
+        surroundings: conductor.surroundings(),
         generator: costs.map(|costs| costs.generator(measured_ns)).unwrap_or_default(),
         server: costs.and_then(Costs::server),
         ended,

@@ -30,6 +30,7 @@ pub(crate) fn merge(parts: Vec<Document>) -> Result<Document, Failure> {
     check(&parts)?;
     let mut whole = first.clone();
     (whole.verdict, whole.checks) = (Verdict::valid(), Vec::new());
+    whole.findings = Vec::new();
     for (number, part) in (1..).zip(&parts) {
         let name = format!("part {number}");
         whole.verdict.merge(&name, part.verdict.clone());
@@ -38,6 +39,8 @@ pub(crate) fn merge(parts: Vec<Document>) -> Result<Document, Failure> {
             check.name = format!("{name}: {}", check.name);
             whole.checks.push(check);
         }
+        let found = part.findings.iter().map(|finding| format!("{name}: {finding}"));
+        whole.findings.extend(found);
         whole.started_at = whole.started_at.min(part.started_at.clone());
         whole.ended = worse(whole.ended, part.ended);
         for (label, value) in &part.labels {

@@ -101,6 +101,25 @@ pub struct GeneratorCost {
     pub thread_busy_share: Vec<f64>,
 }
 
+/// What went on on this machine in the window, beside the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Surroundings {
+    /// Processor time that the hypervisor gave to others, 0 to 1.
+    pub steal_share: Option<f64>,
+    /// How often processors were slowed down for heat.
+    pub throttles: Option<u64>,
+    /// The highest clock frequency of any processor at the end, over that at the begin.
+    pub frequency_ratio: Option<f64>,
+    /// Connects that found the queue of a listener on this machine full.
+    pub listen_overflows: Option<u64>,
+    /// Segments dropped as the receiving socket's queue was full.
+    pub backlog_drops: Option<u64>,
+    /// TCP segments sent again by anyone on this machine.
+    pub retransmits: Option<u64>,
+    /// Messages in flight, on average; of request and reply.
+    pub in_flight_mean: Option<f64>,
+}
+
 /// What the server used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerCost {
@@ -316,6 +335,12 @@ pub struct Outcome {
     /// Those of them that were handed to a socket.
     pub sent_count: u64,
 
+    /// Whether there are latencies to be had: not where nothing is sent.
+    pub has_latencies: bool,
+    /// Whether load and connections were meant to stay as they were all through the window.
+    pub is_even: bool,
+    /// What else went on on this machine.
+    pub surroundings: Surroundings,
     /// What the generator used.
     pub generator: GeneratorCost,
     /// What the server used, when its process was named.

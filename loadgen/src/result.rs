@@ -44,6 +44,9 @@ pub(crate) struct Document {
     /// `--threshold`, in the order given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) thresholds: Vec<ThresholdResult>,
+    /// What was found about the server and the way to it; never against the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) findings: Vec<String>,
     /// Every rule that the verdict rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) checks: Vec<Check>,

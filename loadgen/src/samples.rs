@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use loadgen::outcome::{
     Ended as EngineEnded, GeneratorCost, Interval, Outcome, Phase, ServerCost, ServerNow, Snapshot,
-    ThreadNow, Tick,
+    Surroundings, ThreadNow, Tick,
 };
 use loadgen::recorder::{Recorder, Sparse};
 use std::collections::BTreeMap;
@@ -90,6 +90,9 @@ pub(crate) fn outcome() -> Outcome {
         offered_count: 80,
         picked_up_count: 80,
         sent_count: 80,
+        has_latencies: true,
+        is_even: true,
+        surroundings: Surroundings::default(),
         generator: GeneratorCost {
             cpu_ns: 32_000_000,
             rss_bytes: Some(8 << 20),
@@ -128,6 +131,7 @@ pub(crate) fn document() -> Document {
         labels: BTreeMap::new(),
         thresholds: Vec::new(),
         checks: Vec::new(),
+        findings: Vec::new(),
     }
 }
 

@@ -282,6 +282,14 @@ impl Scenario {
         text_bytes(self)
     }
 
+    /// Whether load and connections are to stay as they are all through the window.
+    #[must_use]
+    pub fn is_even(&self) -> bool {
+        let traffic = &self.traffic;
+        let is_plain = traffic.stages.is_empty() && traffic.storms.is_empty();
+        is_plain && traffic.slow.is_none() && self.mode != Mode::Churn
+    }
+
     /// Whether this can be measured at all.
     ///
     /// # Errors

@@ -68,6 +68,7 @@ pub(crate) fn document(seed: u64, ended: Ended, verdict: Verdict) -> Document {
         labels: BTreeMap::new(),
         thresholds: Vec::new(),
         checks: Vec::new(),
+        findings: Vec::new(),
     }
 }
 

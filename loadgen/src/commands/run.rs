@@ -26,9 +26,11 @@ pub(crate) fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
         loadgen::engine::run(&scenario, &watch, stop).map(|all| (all, watch.has_aborted()))
     };
     let (outcome, has_aborted) = surface(&flags.output).show(title, stop, measure)?;
-    let verdict = verdict::judge(&Evidence::of(scenario.rate_per_s.is_some(), &outcome));
+    let evidence = Evidence::of(scenario.rate_per_s.is_some(), &outcome);
+    let (verdict, checks) = verdict::examine(&evidence);
     let ended = if has_aborted { Ended::Aborted } else { summary::ended(outcome.ended) };
     let mut document = document(flags.load.seed, ended, verdict);
+    (document.checks, document.findings) = (checks, verdict::findings(&evidence));
     document.runs.push(summary::run(&scenario, &outcome));
     let text = |document: &_| report::run::text(document, style(), flags.output.quiet);
     Ok(conclude(document, &flags.output, text))

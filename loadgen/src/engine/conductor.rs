@@ -15,7 +15,7 @@ use crate::engine::pacer::{Pacer, Share};
 use crate::engine::plan::Plan;
 use crate::engine::timeline::Timeline;
 use crate::engine::watch::{Situation, Watch};
-use crate::outcome::{Ended, Failure, Phase, Snapshot, Tick};
+use crate::outcome::{Ended, Failure, Phase, Snapshot, Surroundings, Tick};
 use crate::part::{Meeting, Ready, Start};
 use crate::scenario::{Mode, Transport};
 
@@ -65,6 +65,8 @@ pub(crate) struct Conductor {
     /// Where the other parts of the run are met; none where this is all of it.
     meeting: Option<Arc<dyn Meeting>>,
     watch: Watch,
+    /// Messages in flight, each time that was looked at in the window, and how often.
+    in_flight: (u64, u64),
     stage: Stage,
     ended: Ended,
     measured_ns: u64,
@@ -80,6 +82,7 @@ impl Conductor {
             costs,
             meeting: None,
             watch: Watch::default(),
+            in_flight: (0, 0),
             stage: Stage::Connecting,
             ended: Ended::Completed,
             measured_ns: 0,
@@ -169,6 +172,18 @@ impl Conductor {
         });
         self.watch = watch;
         snapshot
+    }
+
+    /// What else went on on this machine, and how much was in flight.
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        let (sum, count) = self.in_flight;
+        let mean = (count > 0).then(|| sum as f64 / count as f64);
+        let is_echo = self.plan.scenario.mode == Mode::Echo;
+        Surroundings {
+            in_flight_mean: mean.filter(|_| is_echo),
+            ..self.costs.as_ref().map(Costs::surroundings).unwrap_or_default()
+        }
     }
 
     /// Sends that an open loop has from one time of the window to another.
@@ -320,6 +335,8 @@ impl Conductor {
         }
         let end_ns = self.control.window_end_ns();
         if now_ns < end_ns {
+            self.in_flight.0 += self.control.sum(|report| &report.pending);
+            self.in_flight.1 += 1;
             return end_ns;
         }
         if let Some(costs) = &mut self.costs {

@@ -7,7 +7,8 @@ use std::fs;
 use ringwire_ring::ProcessClock;
 
 use crate::engine::control::Control;
-use crate::outcome::{Failure, GeneratorCost, ServerCost};
+use crate::engine::surroundings::Sight;
+use crate::outcome::{Failure, GeneratorCost, ServerCost, Surroundings};
 
 /// CPU time used so far.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,8 @@ pub(crate) struct Costs {
     own_rss_bytes: Option<u64>,
     start: Reading,
     end: Reading,
+    /// The machine at both ends of the window.
+    around: (Sight, Sight),
 }
 
 impl Costs {
@@ -78,6 +81,7 @@ impl Costs {
             own_rss_bytes: None,
             start: Reading::default(),
             end: Reading::default(),
+            around: Default::default(),
         })
     }
 
@@ -88,12 +92,19 @@ impl Costs {
 
     pub(crate) fn window_starts(&mut self, control: &Control) {
         self.start = self.read(control);
+        self.around.0 = Sight::take();
     }
 
     pub(crate) fn window_ends(&mut self, control: &Control) {
         self.end = self.read(control);
+        self.around.1 = Sight::take();
         self.rss_after_bytes = self.server_rss_bytes();
         self.own_rss_bytes = Self::own_rss_bytes();
+    }
+
+    /// What else went on on this machine in the window.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        self.around.1.since(&self.around.0)
     }
 
     /// CPU time used until now.

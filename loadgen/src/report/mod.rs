@@ -28,6 +28,9 @@ pub(crate) fn verdict_lines(document: &Document) -> String {
     }
     text.push_str(&threshold_line(document));
     let has_missed = document.thresholds.iter().any(|result| !result.is_met);
+    for finding in &document.findings {
+        text.push_str(&format!("{:<9} {finding}\n", "found"));
+    }
     match document.ended {
         Ended::Completed => {}
         Ended::Aborted if has_missed => {
