@@ -19,7 +19,6 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::result::{Document, SCHEMA};
-use crate::whole;
 
 /// How a gzip file begins (RFC 1952).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -143,14 +142,6 @@ pub(crate) fn gzip(document: &Document) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(&serde_json::to_vec(document)?)?;
     encoder.finish()
-}
-
-/// Writes a bundle: all of it or nothing.
-///
-/// # Errors
-/// What the file system says.
-pub(crate) fn write(path: &Path, document: &Document) -> io::Result<()> {
-    whole::write(path, &gzip(document)?)
 }
 
 /// Reads a result, JSON or bundle, whichever it is.

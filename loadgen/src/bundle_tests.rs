@@ -3,6 +3,7 @@
 use super::*;
 use crate::cli::plan::tests::scenario;
 use crate::samples;
+use crate::whole;
 
 fn sample() -> Document {
     let runs = vec![crate::summary::run(&scenario(), &samples::outcome())];
@@ -40,7 +41,7 @@ fn histograms_survive_being_text() {
 fn a_bundle_is_read_as_it_was_written_and_its_json_has_no_histograms() {
     let folder = folder("bundle");
     let (bundle, plain) = (folder.join("run.bundle"), folder.join("run.json"));
-    write(&bundle, &sample()).unwrap();
+    whole::write(&bundle, &gzip(&sample()).unwrap()).unwrap();
     assert_eq!(read(&bundle).unwrap(), sample());
     whole::write(&plain, &json(&sample()).unwrap()).unwrap();
     let read_plain = read(&plain).unwrap();

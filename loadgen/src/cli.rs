@@ -18,7 +18,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use self::file::FileFlags;
-pub(crate) use self::outputs::OutputFlags;
+pub(crate) use self::outputs::{DiffFlags, OutputFlags, ReportFlags};
 use self::speech::{RouteFlags, SpeechFlags};
 use self::units::Fraction;
 use self::url::Url;
@@ -44,6 +44,10 @@ pub(crate) enum Command {
     Run(Box<RunFlags>),
     /// Publish the same over all four transports of one server and compare what each costs
     Compare(Box<CompareFlags>),
+    /// Show a stored result again, or the sum of several bundles, and write it in other kinds
+    Report(Box<ReportFlags>),
+    /// Say what a new result says about an old one, and how surely
+    Diff(DiffFlags),
     /// Say what this machine limits, and the command that cures it
     Doctor,
     /// Be the client that a conformance suite tests (Autobahn's protocol): echo, case by case

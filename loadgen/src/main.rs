@@ -4,14 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg_attr(not(test), expect(dead_code, reason = "agents and `report` read bundles"))]
 mod bundle;
 mod cli;
 mod commands;
 mod compare;
+mod diff;
 mod doctor;
 mod machine;
-#[cfg_attr(not(test), expect(dead_code, reason = "agents and `report` call it"))]
 mod merge;
 mod outputs;
 #[cfg(test)]
@@ -21,6 +20,7 @@ mod report;
 mod result;
 #[cfg(test)]
 mod samples;
+mod stats;
 mod stop;
 mod summary;
 mod threshold;
@@ -55,6 +55,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(flags) => commands::run::run(flags, &stop),
         Command::Compare(flags) => commands::compare::compare(flags, &stop),
+        Command::Report(flags) => commands::report::report(flags),
+        Command::Diff(flags) => commands::report::diff(flags),
         Command::Doctor => Ok(commands::doctor()),
         Command::Testee(flags) => commands::testee::testee(flags, &stop),
     };

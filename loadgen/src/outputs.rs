@@ -106,7 +106,6 @@ pub(crate) fn check(outputs: &[Output]) -> Result<(), Failure> {
 }
 
 /// Refuses, before anything is written, kinds that need histograms a stored result has not.
-#[cfg_attr(not(test), expect(dead_code, reason = "`report` calls it"))]
 pub(crate) fn check_kinds(outputs: &[Output], document: &Document) -> Result<(), Failure> {
     let has_histograms = |run: &Run| run.histograms.is_some() || run.failure.is_some();
     for output in outputs {

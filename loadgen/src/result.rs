@@ -8,8 +8,8 @@ pub(crate) mod detail;
 mod latency;
 
 pub(crate) use detail::{
-    Agent, Check, Churn, Confidence, ErrorDetail, Fairness, Histograms, Phases, Slow, Storm, Tcp,
-    ThresholdResult, WireShare,
+    Agent, Check, Churn, Confidence, ErrorDetail, Estimate, Fairness, Histograms, Phases, Slow,
+    Storm, Tcp, ThresholdResult, WireShare,
 };
 pub(crate) use latency::Latency;
 

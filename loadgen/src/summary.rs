@@ -12,9 +12,10 @@ use loadgen::scenario::{Mode, Scenario, Transport};
 
 use crate::bundle::encode_histogram;
 use crate::result::{
-    Agreed, Compression, Connections, Ended, Histograms, Interval, Latency, Loadgen, Phases, Round,
-    Run, Server, Source, per, rounded,
+    Agreed, Compression, Confidence, Connections, Ended, Histograms, Interval, Latency, Loadgen,
+    Phases, Round, Run, Server, Source, per, rounded,
 };
+use crate::stats;
 
 /// The figures of one outcome of `scenario`.
 pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
@@ -191,6 +192,32 @@ pub(crate) fn round(number: u32, outcome: &Outcome) -> Round {
         server_rss_bytes_per_connection: server
             .and_then(|cost| rss_bytes_per_connection(cost, connections)),
         failure: None,
+    }
+}
+
+/// How far the figures would move, from those of each repetition that came to its end.
+#[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
+pub(crate) fn confidence(rounds: &[Round], is_server_restarted: bool) -> Confidence {
+    let measured = || rounds.iter().filter(|round| round.failure.is_none());
+    let over = |figure: &dyn Fn(&Round) -> Option<f64>| {
+        let figures: Option<Vec<f64>> = measured().map(figure).collect();
+        stats::median(&figures?)
+    };
+    let latency = |percentile: fn(&Latency) -> Option<u64>| {
+        over(&move |round| percentile(&round.latency_from_intended_ns).map(|ns| ns as f64))
+    };
+    Confidence {
+        runs: u32::try_from(measured().count()).unwrap_or(u32::MAX),
+        is_server_restarted,
+        p50_ns: latency(|all| all.p50),
+        p99_ns: latency(|all| all.p99),
+        p99_9_ns: latency(|all| all.p99_9),
+        achieved_per_s: over(&|round| {
+            per(round.messages_received, round.measured_ns).map(|per_ns| per_ns * 1e9)
+        }),
+        server_cpu_ns_per_message: over(&|round| {
+            round.server_cpu_ns_per_message_raw.map(|ns| ns as f64)
+        }),
     }
 }
 
@@ -371,6 +398,27 @@ mod tests {
         assert_eq!(counts, (6, 2, 4));
         assert_eq!(told.agreed.unwrap().client_window_bits, 9);
         assert_eq!(run(&fanout(), &samples::outcome()).compression, None);
+    }
+
+    #[test]
+    fn five_rounds_have_an_interval_and_four_have_none() {
+        let rounds: Vec<Round> = (1..=5)
+            .map(|number| Round {
+                server_cpu_ns_per_message_raw: Some(i64::from(number) * 1_000),
+                ..round(number, &samples::outcome())
+            })
+            .collect();
+        let all = confidence(&rounds, true);
+        assert_eq!((all.runs, all.is_server_restarted), (5, true));
+        let cpu = all.server_cpu_ns_per_message.unwrap();
+        assert_eq!((cpu.low, cpu.value, cpu.high), (1_000.0, 3_000.0, 5_000.0));
+        assert_eq!(all.achieved_per_s.unwrap().value, 4_000.0);
+        // Of 16,000 samples there is a p99.9.
+        assert!(all.p99_9_ns.is_some());
+        let mut one_failed = rounds;
+        one_failed[2] = Round::failed(3, "lost");
+        let fewer = confidence(&one_failed, true);
+        assert_eq!((fewer.runs, fewer.p50_ns), (4, None));
     }
 
     #[test]

@@ -191,7 +191,6 @@ pub(crate) fn evaluate(thresholds: &[Threshold], document: &Document) -> Vec<Thr
 }
 
 /// The thresholds of a result that is evaluated again, as after merging.
-#[cfg_attr(not(test), expect(dead_code, reason = "`report` calls it"))]
 pub(crate) fn reevaluate(document: &mut Document) {
     let expressions = document.thresholds.iter().map(|result| parse(&result.expression));
     let thresholds: Vec<Threshold> = expressions.flatten().collect();

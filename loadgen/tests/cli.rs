@@ -130,6 +130,9 @@ fn flags_that_cannot_be_read_exit_2() {
         "run ws://h/ --threshold p(99)<20",
         "run ws://h/ --threshold p99<20ms",
         "run ws://h/ --label x",
+        "report",
+        "diff one",
+        "diff one two --equal 3",
         "compare",
     ] {
         let (code, stdout, stderr) = ended(line);
@@ -164,6 +167,9 @@ fn impossible_plans_exit_104_with_one_line() {
         "compare http://127.0.0.1:1 -d 1s",
         "compare ws://127.0.0.1:1",
         "compare --server-command false",
+        "report /nowhere/run.json",
+        "report /dev/null",
+        "diff /nowhere/a.json /nowhere/b.json",
     ];
     for line in table {
         let (code, stdout, stderr) = ended(line);
@@ -281,6 +287,46 @@ fn every_kind_of_output_and_the_thresholds_come_of_one_run() {
     );
     assert_eq!(std::fs::read_dir(&folder).expect("it is there").count(), kinds.len() - 1);
     std::fs::remove_dir_all(&folder).expect("it can be removed");
+}
+
+#[test]
+fn a_bundle_is_shown_again_added_and_compared() {
+    let address = echo_server();
+    let (bundle, plain) = (result_path("one.bundle"), result_path("plain"));
+    let (bundle_name, plain_name) = (bundle.display(), plain.display());
+    let out = format!("--out bundle={bundle_name} --out json={plain_name}");
+    let (code, measured, stderr) = ended(&format!("run ws://{address}/echo -c 1 -d 1s {out}"));
+    assert_eq!(code, Some(0), "{stderr}");
+    let (code, again, stderr) = ended(&format!("report {bundle_name} --threshold gaps==0"));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(again.contains("MET       1 threshold"), "{again}");
+    assert_eq!(measured.lines().last(), again.lines().last());
+    // Two parts have twice as many messages.
+    let (code, sum, stderr) = ended(&format!("report {bundle_name} {bundle_name} -o json=-"));
+    assert_eq!(code, Some(0), "{stderr}");
+    let sum: Value = serde_json::from_str(&sum).expect("stdout is the result");
+    assert_eq!(validator::offences(&sum), Vec::<String>::new());
+    let one = std::fs::read_to_string(&plain).expect("it was written");
+    let one: Value = serde_json::from_str(&one).expect("it is JSON");
+    let received = |value: &Value| value["runs"][0]["messages_received"].as_u64();
+    assert_eq!(received(&sum), received(&one).map(|count| 2 * count));
+    let (code, text, stderr) = ended(&format!("diff {bundle_name} {plain_name}"));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(text.contains("cannot tell: 5 more runs"), "{text}");
+    for refused in
+        [format!("report {plain_name} {plain_name}"), format!("report {plain_name} --out hgrm=-")]
+    {
+        let (code, stdout, stderr) = ended(&refused);
+        assert_eq!((code, stdout.as_str()), (Some(104), ""), "{stderr}");
+        assert!(stderr.contains("--out bundle=PATH"), "{stderr}");
+    }
+    let other = std::fs::read_to_string(&plain).expect("it is there");
+    std::fs::write(&plain, other.replace("ringwire.result/1", "ringwire.result/9")).expect("fits");
+    let (code, _, stderr) = ended(&format!("report {plain_name}"));
+    assert_eq!(code, Some(104));
+    assert!(stderr.contains("its schema is \"ringwire.result/9\""), "{stderr}");
+    std::fs::remove_file(&bundle).expect("it can be removed");
+    std::fs::remove_file(&plain).expect("it can be removed");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Here only form is checked, as in all of `cli`.
 
 use clap::Args;
+use std::path::PathBuf;
 
+use super::units;
 use crate::outputs::{self, LABELS_TAKEN, Output};
 use crate::threshold::{self, Threshold};
 
@@ -39,6 +41,42 @@ pub(crate) struct OutputFlags {
     pub(crate) quiet: bool,
 }
 
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportFlags {
+    /// Results, JSON or bundles; several are parts of one run and are added, which needs bundles
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+}
+
+/// Flags of `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffFlags {
+    /// The result to compare with, JSON or bundle
+    #[arg(value_name = "OLD")]
+    pub(crate) old: PathBuf,
+    /// The result to compare
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
+    /// How far a ratio may lie from 1 and mean nothing: 3%
+    #[arg(long, env = "LOADGEN_EQUAL", default_value = "3%", value_name = "SHARE")]
+    #[arg(value_parser = equal)]
+    pub(crate) equal: f64,
+    /// Compare although machines or scenarios differ
+    #[arg(long, env = "LOADGEN_FORCE")]
+    pub(crate) force: bool,
+}
+
+/// A share from 0 to 50 %.
+fn equal(text: &str) -> Result<f64, String> {
+    let hint = || format!("`{text}`: a share is `3%`, at most 50%");
+    let percent = text.strip_suffix('%').ok_or_else(hint)?;
+    let share = units::rate(percent.trim_end()).map_err(|_| hint())?.to_f64() / 100.0;
+    if share <= 0.5 { Ok(share) } else { Err(hint()) }
+}
+
 /// `NAME=VALUE`: names as Prometheus takes them.
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
@@ -57,7 +95,16 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::label;
+    use super::{equal, label};
+
+    #[test]
+    fn shares_are_per_cent() {
+        assert_eq!(equal("3%"), Ok(0.03));
+        assert_eq!(equal("0%"), Ok(0.0));
+        for text in ["3", "51%", "x%", "-1%", ""] {
+            assert!(equal(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn labels_are_names_that_prometheus_takes() {

@@ -4,6 +4,7 @@
 //! plan, 105 interrupted, 107 server not reached. Of several the order is 105, 96, 99, 107.
 
 pub(crate) mod compare;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod testee;
 mod watch;

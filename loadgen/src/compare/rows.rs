@@ -158,6 +158,7 @@ fn merged(
     run.direction = Some(row.direction().to_owned());
     run.failure = failure.map(str::to_owned);
     run.rounds = results.iter().map(|(number, result)| round(*number, result)).collect();
+    run.confidence = Some(summary::confidence(&run.rounds, comparison.is_server_fresh));
     if let Some(outcome) = &sum {
         run.requests_per_message = per(outcome.requests, outcome.deliveries_in_window);
         take_off_publishing(&mut run, outcome, nobody);
