@@ -70,6 +70,8 @@ trap_signals() {
 # Sets server_address and server_pid.
 start_server() {
   local log=$scratch/server.${#started[@]}.$RANDOM waited
+  # There before anybody looks, however late a busy machine lets the server begin.
+  : >"$log.out"
   "$@" >"$log.out" 2>"$log.err" </dev/null &
   server_pid=$!
   started+=("$server_pid")
