@@ -6,6 +6,7 @@
 pub(crate) mod file;
 pub(crate) mod outputs;
 pub(crate) mod plan;
+pub(crate) mod server;
 pub(crate) mod speech;
 pub(crate) mod traffic;
 pub(crate) mod units;
@@ -86,9 +87,8 @@ pub(crate) struct RunFlags {
     #[arg(long, env = "LOADGEN_POLL_INTERVAL", value_name = "TIME", value_delimiter = ',')]
     #[arg(value_parser = units::duration_ns)]
     pub(crate) poll_interval: Vec<u64>,
-    /// Process of the server: its CPU time and memory are measured
-    #[arg(long, env = "LOADGEN_SERVER_PID", value_name = "PID")]
-    pub(crate) server_pid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) server: server::ServerFlags,
     #[command(flatten)]
     pub(crate) traffic: traffic::TrafficFlags,
     #[command(flatten)]

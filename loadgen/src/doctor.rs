@@ -15,6 +15,11 @@ const BACKLOG_WANTED: u64 = 4_096;
 /// Kernel and user memory that one open connection takes at both ends, about.
 const CONNECTION_BYTES: u64 = 16 * 1024;
 
+/// Kernel memory that a connection under load may take in its queues, about.
+const TCP_CONNECTION_BYTES: u64 = 4 * 1024;
+/// Stolen time that disturbs a measurement.
+const STEAL_SHARE_MAX: f64 = 0.02;
+
 /// What the findings are made from.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -25,6 +30,10 @@ pub(crate) struct Facts {
     pub(crate) conntrack_max: Option<u64>,
     pub(crate) congestion_control: Option<String>,
     pub(crate) governor: Option<String>,
+    /// Bytes that all TCP sockets of the machine may take before the kernel drops.
+    pub(crate) tcp_memory_bytes: Option<u64>,
+    /// Processor time taken by other virtual machines since boot, 0 to 1.
+    pub(crate) steal_share: Option<f64>,
     pub(crate) memory_available_bytes: Option<u64>,
     /// Whether io_uring works, or else why not and the cure.
     pub(crate) uring: Result<(), String>,
@@ -45,6 +54,8 @@ impl Facts {
             conntrack_max: number("net.netfilter.nf_conntrack_max"),
             congestion_control: machine::sysctl("net.ipv4.tcp_congestion_control"),
             governor: machine::governor(),
+            tcp_memory_bytes: machine::sysctl("net.ipv4.tcp_mem").and_then(|text| pages(&text)),
+            steal_share: loadgen::outcome::steal_share_since_boot(),
             memory_available_bytes: available.and_then(|text| machine::kibibytes(&text)),
             uring: ringwire_ring::probe().map(|_| ()).map_err(|refusal| refusal.to_string()),
         }
@@ -124,6 +135,11 @@ fn descriptors_cure(wanted: u64) -> String {
     format!("ulimit -Hn {wanted} && ulimit -Sn {wanted} (as root, or in limits.conf)")
 }
 
+/// The last of the three numbers of pages, in bytes.
+fn pages(text: &str) -> Option<u64> {
+    text.split_whitespace().nth(2)?.parse::<u64>().ok()?.checked_mul(4_096)
+}
+
 fn pair(text: &str) -> Option<(u64, u64)> {
     let mut numbers = text.split_whitespace().map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
@@ -185,6 +201,19 @@ pub(crate) fn findings(facts: &Facts, style: Style) -> Vec<Finding> {
     let is_slow = facts.governor.as_deref().is_some_and(|name| name != "performance");
     let cure = "cpupower frequency-set -g performance";
     all.push(Finding::new("governor", governor).cured_if(is_slow, cure));
+    if let Some(bytes) = facts.tcp_memory_bytes {
+        let connections = facts.ports_count().unwrap_or(65_536);
+        let is_short = bytes / TCP_CONNECTION_BYTES < connections;
+        let cure = "sysctl -w net.ipv4.tcp_mem='1048576 2097152 4194304'";
+        #[expect(clippy::cast_precision_loss, reason = "three digits for people")]
+        let value = format!("{} for all sockets", style.memory(bytes as f64));
+        all.push(Finding::new("TCP memory", value).cured_if(is_short, cure));
+    }
+    if let Some(share) = facts.steal_share {
+        let cure = "others take processors away: measure on a host of your own";
+        let value = format!("{} since boot", style.share(share));
+        all.push(Finding::new("CPU steal", value).cured_if(share > STEAL_SHARE_MAX, cure));
+    }
     all.push(match &facts.uring {
         Ok(()) => Finding::new("io_uring", "works"),
         Err(why) => Finding::new("io_uring", "does not work here").cured_if(true, why.clone()),
@@ -236,6 +265,8 @@ mod tests {
             conntrack_max: None,
             congestion_control: Some("cubic".to_owned()),
             governor: Some("powersave".to_owned()),
+            tcp_memory_bytes: Some(1 << 20),
+            steal_share: Some(0.1),
             memory_available_bytes: Some(8 << 30),
             uring: Ok(()),
         }
@@ -276,6 +307,8 @@ mod tests {
         assert!(text.contains("cure: sysctl -w net.ipv4.tcp_max_syn_backlog=4096"), "{text}");
         assert!(text.contains("ok     accept backlog  4 096\n"), "{text}");
         assert!(text.contains("LIMIT  governor        powersave\n"), "{text}");
+        assert!(text.contains("LIMIT  TCP memory      1.00 MiB for all sockets\n"), "{text}");
+        assert!(text.contains("LIMIT  CPU steal       10.0 % since boot\n"), "{text}");
         assert!(text.contains("ok     io_uring        works\n"), "{text}");
         assert!(!text.contains("conntrack"), "{text}");
     }

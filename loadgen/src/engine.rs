@@ -13,6 +13,7 @@ mod control;
 mod cost;
 pub(crate) mod error;
 mod fairness;
+mod gauge;
 pub(crate) mod hear;
 pub(crate) mod keys;
 mod ledger;
@@ -22,7 +23,7 @@ mod payload;
 pub(crate) mod plan;
 mod script;
 mod sequence;
-mod surroundings;
+pub(crate) mod surroundings;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -97,7 +98,7 @@ fn run_plan(
 ) -> Result<Account, Failure> {
     let scenario = &plan.scenario;
     let engine = Engine::choose(&plan)?;
-    let costs = Costs::before_connecting(scenario.server_pid)?;
+    let costs = Costs::before_connecting(scenario)?;
     let threads = scenario.threads;
     let bells = Bells::new(threads + 1).map_err(|error| {
         Failure::other(format!("no descriptors for {threads} threads ({error}): raise ulimit -n"))
@@ -329,6 +330,10 @@ fn account(ledger: Ledger, conductor: Conductor, crew: &Crew) -> Account {
     }
 }
 
+fn handshakes(ledger: &Ledger) -> Handshakes {
+    Handshakes { time: ledger.tls.histogram(), resumed: ledger.tls_resumed }
+}
+
 /// The books and the conductor's notes as an outcome.
 fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome {
     let (ended, measured_ns) = conductor.result();
@@ -396,10 +401,7 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
         connections_refused: ledger.refused,
         connections_lost: ledger.lost,
         reconnects: ledger.reconnects,
-        tls: scenario
-            .secure
-            .as_ref()
-            .map(|_| Handshakes { time: ledger.tls.histogram(), resumed: ledger.tls_resumed }),
+        tls: scenario.secure.as_ref().map(|_| handshakes(&ledger)),
         compression: scenario.compression.map(|_| ledger.compressed),
         engine: crew.engine.name(),
     }

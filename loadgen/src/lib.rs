@@ -16,3 +16,9 @@ pub mod speech;
 pub mod testee;
 #[cfg(test)]
 mod tests;
+
+/// Counts, for tests that state how much memory something takes.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: ringwire_ring::counting::CountingAllocator =
+    ringwire_ring::counting::CountingAllocator;

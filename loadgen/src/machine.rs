@@ -25,6 +25,20 @@ const SYSCTLS: [&str; 14] = [
     "kernel.io_uring_disabled",
 ];
 
+/// What else moves a measurement, and where it is told.
+const SETTINGS: [(&str, &str); 10] = [
+    ("clock_source", "/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+    ("no_turbo", "/sys/devices/system/cpu/intel_pstate/no_turbo"),
+    ("boost", "/sys/devices/system/cpu/cpufreq/boost"),
+    ("smt", "/sys/devices/system/cpu/smt/control"),
+    ("numa_nodes", "/sys/devices/system/node/online"),
+    ("idle_driver", "/sys/devices/system/cpu/cpuidle/current_driver"),
+    ("isolated_cpus", "/sys/devices/system/cpu/isolated"),
+    ("transparent_hugepages", "/sys/kernel/mm/transparent_hugepage/enabled"),
+    ("cgroup_cpu_max", "/sys/fs/cgroup/cpu.max"),
+    ("cgroup_memory_max", "/sys/fs/cgroup/memory.max"),
+];
+
 /// The facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -37,6 +51,9 @@ pub(crate) struct Machine {
     pub(crate) mitigations: BTreeMap<String, String>,
     pub(crate) sysctls: BTreeMap<String, Option<String>>,
     pub(crate) limits: Limits,
+    /// Turbo, SMT, NUMA, the clock, limits of the control group; `null` where not told.
+    #[serde(default)]
+    pub(crate) settings: BTreeMap<String, Option<String>>,
 }
 
 /// Limits of this process; `null` is unlimited or unknown.
@@ -64,6 +81,7 @@ impl Machine {
             governor: governor(),
             mitigations: mitigations(),
             sysctls,
+            settings: SETTINGS.map(|(name, path)| (name.to_owned(), content(path))).into(),
             limits: Limits::parse(&content("/proc/self/limits").unwrap_or_default()),
         }
     }

@@ -101,6 +101,12 @@ pub struct GeneratorCost {
     pub thread_busy_share: Vec<f64>,
 }
 
+/// Processor time that went to other virtual machines since this one booted, 0 to 1.
+#[must_use]
+pub fn steal_share_since_boot() -> Option<f64> {
+    crate::engine::surroundings::steal_share_since_boot()
+}
+
 /// What went on on this machine in the window, beside the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Surroundings {
@@ -120,10 +126,22 @@ pub struct Surroundings {
     pub in_flight_mean: Option<f64>,
 }
 
+/// Who told what the server used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerSource {
+    /// The kernel, of its process.
+    #[default]
+    Process,
+    /// The kernel, of its control group: all memory that is charged to it, page cache too.
+    Group,
+    /// It said so itself.
+    Metrics,
+}
+
 /// What the server used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerCost {
-    /// CPU time of the process in the window.
+    /// CPU time in the window.
     pub cpu_ns: u64,
     /// Resident memory before the first connection.
     pub rss_before_bytes: u64,
@@ -131,6 +149,8 @@ pub struct ServerCost {
     pub rss_connected_bytes: u64,
     /// Resident memory at the end, connections still open.
     pub rss_after_bytes: u64,
+    /// Who told.
+    pub source: ServerSource,
 }
 
 /// One kind of error.

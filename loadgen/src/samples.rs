@@ -2,8 +2,8 @@
 
 use hdrhistogram::Histogram;
 use loadgen::outcome::{
-    Ended as EngineEnded, GeneratorCost, Interval, Outcome, Phase, ServerCost, ServerNow, Snapshot,
-    Surroundings, ThreadNow, Tick,
+    Ended as EngineEnded, GeneratorCost, Interval, Outcome, Phase, ServerCost, ServerNow,
+    ServerSource, Snapshot, Surroundings, ThreadNow, Tick,
 };
 use loadgen::recorder::{Recorder, Sparse};
 use std::collections::BTreeMap;
@@ -103,6 +103,7 @@ pub(crate) fn outcome() -> Outcome {
             rss_before_bytes: 4 << 20,
             rss_connected_bytes: (4 << 20) + 200 * 2_048,
             rss_after_bytes: 5 << 20,
+            source: ServerSource::Process,
         }),
         ended: EngineEnded::Completed,
         connections_open: 200,

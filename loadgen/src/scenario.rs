@@ -7,6 +7,7 @@
 mod traffic;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringwire_ring::Address;
@@ -181,6 +182,15 @@ pub enum Payload {
     Text,
 }
 
+/// Where it is read what a server uses, if not of its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gauged {
+    /// In a directory of cgroup v2.
+    Group(PathBuf),
+    /// On a page for Prometheus.
+    Metrics(Target),
+}
+
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
@@ -269,6 +279,8 @@ pub struct Scenario {
     pub engine: EngineChoice,
     /// The server's process, if its cost is to be measured.
     pub server_pid: Option<u32>,
+    /// Where else that is read, if no process is named.
+    pub server_gauged: Option<Gauged>,
     /// What is special about the load.
     pub traffic: Traffic,
     /// What is said and understood beside our own payload.

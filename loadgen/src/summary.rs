@@ -6,7 +6,7 @@
 mod parts;
 
 use loadgen::outcome::{
-    Compressed, Ended as EngineEnded, Interval as EngineInterval, Outcome, ServerCost,
+    Compressed, Ended as EngineEnded, Interval as EngineInterval, Outcome, ServerCost, ServerSource,
 };
 use loadgen::scenario::{Mode, Scenario, Transport};
 
@@ -105,7 +105,11 @@ fn server(cost: &ServerCost, delivered: u64, connections: u64) -> Server {
         cpu_ns: Some(cost.cpu_ns),
         rss_bytes: Some(cost.rss_after_bytes),
         rss_bytes_per_connection: rss_bytes_per_connection(cost, connections),
-        source: Source::Pid,
+        source: match cost.source {
+            ServerSource::Process => Source::Pid,
+            ServerSource::Group => Source::Cgroup,
+            ServerSource::Metrics => Source::Prometheus,
+        },
     }
 }
 
@@ -331,6 +335,7 @@ fn merged_server(one: Option<ServerCost>, other: Option<ServerCost>) -> Option<S
         rss_before_bytes: one.rss_before_bytes + other.rss_before_bytes,
         rss_connected_bytes: one.rss_connected_bytes + other.rss_connected_bytes,
         rss_after_bytes: one.rss_after_bytes.max(other.rss_after_bytes),
+        source: one.source,
     })
 }
 

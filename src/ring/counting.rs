@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 thread_local! {
     static THREAD_ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     static THREAD_BYTES: Cell<u64> = const { Cell::new(0) };
+    static THREAD_BYTES_FREED: Cell<u64> = const { Cell::new(0) };
 }
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -38,6 +39,14 @@ pub fn thread_bytes_allocated() -> u64 {
     THREAD_BYTES.try_with(Cell::get).unwrap_or(0)
 }
 
+/// Bytes that the calling thread has allocated less those that it has freed: what it holds, as
+/// long as nothing goes from thread to thread.
+#[must_use]
+pub fn thread_bytes_live() -> u64 {
+    let freed = THREAD_BYTES_FREED.try_with(Cell::get).unwrap_or(0);
+    thread_bytes_allocated().saturating_sub(freed)
+}
+
 /// Bytes of this process that are allocated and not yet freed.
 #[must_use]
 pub fn bytes_live() -> u64 {
@@ -51,6 +60,11 @@ fn count(bytes: usize) {
     // A thread that is ending has no counter any more; nobody could read it either.
     let _ = THREAD_ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
     let _ = THREAD_BYTES.try_with(|sum| sum.set(sum.get() + bytes as u64));
+}
+
+fn count_freed(bytes: usize) {
+    BYTES_FREED.fetch_add(bytes as u64, Ordering::Relaxed);
+    let _ = THREAD_BYTES_FREED.try_with(|sum| sum.set(sum.get() + bytes as u64));
 }
 
 // SAFETY: every method forwards its arguments unchanged to the system's allocator.
@@ -68,13 +82,13 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES_FREED.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        count_freed(layout.size());
         // SAFETY: the caller's obligations are passed on as they are.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        BYTES_FREED.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        count_freed(layout.size());
         count(new_size);
         // SAFETY: the caller's obligations are passed on as they are.
         unsafe { System.realloc(pointer, layout, new_size) }

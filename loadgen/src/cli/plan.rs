@@ -47,7 +47,8 @@ pub(crate) fn run(flags: &RunFlags) -> Result<Scenario, Failure> {
         connections: flags.connections,
         in_flight: flags.in_flight,
         poll_interval,
-        server_pid: flags.server_pid,
+        server_pid: flags.server.server_pid,
+        server_gauged: flags.server.gauged()?,
         secure: secure(&flags.url, &flags.tls)?,
         speech: flags.speech.speech(&flags.tls, run_number())?,
         ..base(&flags.load, target(&flags.url, &flags.load)?)?
@@ -128,6 +129,7 @@ pub(crate) fn base(load: &LoadFlags, target: Target) -> Result<Scenario, Failure
         secure: None,
         engine: load.engine.into(),
         server_pid: None,
+        server_gauged: None,
         traffic: Traffic::default(),
         speech: Speech::default(),
     })

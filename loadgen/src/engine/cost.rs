@@ -1,14 +1,14 @@
-//! What the server and this program used: CPU by the kernel's nanosecond clocks, memory by /proc.
+//! What the server and this program used in the window.
 //!
-//! Not here: when to look. Invariant: a process that cannot be looked at gives no figure, not 0.
+//! Not here: when to look, and where that is read. Invariant: a process that cannot be looked at gives no figure, not 0.
 
-use std::fs;
-
-use ringwire_ring::ProcessClock;
+use ringwire_ring::{ProcessClock, ThreadClock};
 
 use crate::engine::control::Control;
+use crate::engine::gauge::{Gauge, rss_bytes};
 use crate::engine::surroundings::Sight;
 use crate::outcome::{Failure, GeneratorCost, ServerCost, Surroundings};
+use crate::scenario::Scenario;
 
 /// CPU time used so far.
 #[derive(Clone, Debug, Default)]
@@ -16,21 +16,6 @@ pub(crate) struct Reading {
     pub(crate) server_ns: Option<u64>,
     own_ns: Option<u64>,
     thread_ns: Vec<Option<u64>>,
-}
-
-impl Reading {
-    fn take(server: Option<ProcessClock>, own: Option<ProcessClock>, control: &Control) -> Self {
-        let cpu_ns = |clock: ProcessClock| clock.cpu_ns().ok();
-        Self {
-            server_ns: server.and_then(cpu_ns),
-            own_ns: own.and_then(cpu_ns),
-            thread_ns: control
-                .reports
-                .iter()
-                .map(|report| report.clock.get().and_then(|clock| clock.cpu_ns().ok()))
-                .collect(),
-        }
-    }
 }
 
 impl Reading {
@@ -44,9 +29,9 @@ impl Reading {
 }
 
 /// Costs over one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Costs {
-    server: Option<(u32, ProcessClock)>,
+    server: Option<Gauge>,
     own: Option<ProcessClock>,
     rss_before_bytes: Option<u64>,
     rss_connected_bytes: Option<u64>,
@@ -60,29 +45,11 @@ pub(crate) struct Costs {
 
 impl Costs {
     /// Looks at the server before the first connection.
-    pub(crate) fn before_connecting(server_pid: Option<u32>) -> Result<Self, Failure> {
-        let server = match server_pid {
-            None => None,
-            Some(pid) => {
-                let clock = ProcessClock::of(pid).map_err(|error| {
-                    Failure::configuration(format!(
-                        "--server-pid {pid} cannot be looked at ({error}): name a process that runs"
-                    ))
-                })?;
-                Some((pid, clock))
-            }
-        };
-        Ok(Self {
-            server,
-            own: ProcessClock::of(0).ok(),
-            rss_before_bytes: server_pid.and_then(rss_bytes),
-            rss_connected_bytes: None,
-            rss_after_bytes: None,
-            own_rss_bytes: None,
-            start: Reading::default(),
-            end: Reading::default(),
-            around: Default::default(),
-        })
+    pub(crate) fn before_connecting(scenario: &Scenario) -> Result<Self, Failure> {
+        let server = Gauge::of(scenario)?;
+        let mut costs = Self { server, own: ProcessClock::of(0).ok(), ..Self::default() };
+        costs.rss_before_bytes = costs.server_rss_bytes();
+        Ok(costs)
     }
 
     /// All connections are open, nothing was said yet.
@@ -107,14 +74,29 @@ impl Costs {
         self.around.1.since(&self.around.0)
     }
 
-    /// CPU time used until now.
-    pub(crate) fn read(&self, control: &Control) -> Reading {
-        Reading::take(self.server.map(|(_, clock)| clock), self.own, control)
+    /// CPU time used until now; the server's too where that is quickly read.
+    pub(crate) fn look(&self, control: &Control) -> Reading {
+        self.reading(control, self.server.as_ref().filter(|gauge| gauge.is_cheap()))
     }
 
-    /// Resident memory of the server now.
+    fn read(&self, control: &Control) -> Reading {
+        self.reading(control, self.server.as_ref())
+    }
+
+    fn reading(&self, control: &Control, server: Option<&Gauge>) -> Reading {
+        let cpu_ns = |clock: ProcessClock| clock.cpu_ns().ok();
+        let of_thread = |clock: &ThreadClock| clock.cpu_ns().ok();
+        let threads = control.reports.iter();
+        Reading {
+            server_ns: server.and_then(|gauge| gauge.read().ok()).map(|usage| usage.cpu_ns),
+            own_ns: self.own.and_then(cpu_ns),
+            thread_ns: threads.map(|report| report.clock.get().and_then(of_thread)).collect(),
+        }
+    }
+
+    /// Memory of the server now.
     pub(crate) fn server_rss_bytes(&self) -> Option<u64> {
-        self.server.and_then(|(pid, _)| rss_bytes(pid))
+        Some(self.server.as_ref()?.read().ok()?.memory_bytes)
     }
 
     /// Resident memory of this program now.
@@ -129,6 +111,7 @@ impl Costs {
             rss_before_bytes: self.rss_before_bytes?,
             rss_connected_bytes: self.rss_connected_bytes?,
             rss_after_bytes: self.rss_after_bytes?,
+            source: self.server.as_ref()?.source(),
         })
     }
 
@@ -145,28 +128,5 @@ impl Costs {
                 .map(|busy_ns| busy_ns as f64 / measured_ns.max(1) as f64)
                 .collect(),
         }
-    }
-}
-
-/// Resident memory of a process.
-fn rss_bytes(pid: u32) -> Option<u64> {
-    parse_rss(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
-}
-
-fn parse_rss(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{parse_rss, rss_bytes};
-
-    #[test]
-    fn resident_memory_is_read_in_bytes() {
-        assert_eq!(parse_rss("Name:\tx\nVmRSS:\t    5704 kB\nRssAnon:\t1 kB\n"), Some(5704 * 1024));
-        assert_eq!(parse_rss("Name:\tzombie\n"), None);
-        assert!(rss_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
     }
 }

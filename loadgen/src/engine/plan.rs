@@ -274,6 +274,7 @@ mod tests {
             secure: None,
             engine: EngineChoice::Auto,
             server_pid: None,
+            server_gauged: None,
             traffic: Traffic::default(),
             speech: Speech::default(),
         }

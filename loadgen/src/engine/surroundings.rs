@@ -54,6 +54,13 @@ impl Sight {
     }
 }
 
+/// Processor time that went to other virtual machines since this one booted, 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+pub(crate) fn steal_share_since_boot() -> Option<f64> {
+    let (stolen, all) = Sight::take().ticks?;
+    (all > 0).then(|| stolen as f64 / all as f64)
+}
+
 /// A number of each processor that has the file.
 fn each_processor(file: &'static str) -> impl Iterator<Item = u64> {
     let number = move |processor: usize| {

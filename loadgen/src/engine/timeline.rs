@@ -119,7 +119,10 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::{INTERVALS_MAX, Piece, Timeline};
+    use ringwire_ring::counting::thread_bytes_live;
+
     use crate::recorder::Recorder;
+    use crate::tests::Random;
 
     const S: u64 = 1_000_000_000;
 
@@ -159,6 +162,25 @@ mod tests {
         assert_eq!((last.received, last.length_ns), (1, S));
         let sum: u64 = intervals.iter().map(|interval| interval.received).sum();
         assert_eq!(sum, INTERVALS_MAX + 1);
+    }
+
+    #[test]
+    fn a_day_takes_no_more_memory_than_its_first_hours() {
+        let mut random = Random::seeded();
+        let mut timeline = Timeline::default();
+        let before = thread_bytes_live();
+        let mut most = [0; 2];
+        for second in 0..86_400 {
+            let piece = piece(&[1_000 + random.below(50), 5_000 + random.below(50)]);
+            timeline.add_second(second, piece);
+            let is_late = usize::from(second >= 4 * INTERVALS_MAX);
+            most[is_late] = (thread_bytes_live() - before).max(most[is_late]);
+        }
+        let [early, late] = most;
+        // An interval of 32 s fills more buckets than one of 4 s, up to all hundred that there are.
+        assert!(early > 0 && late < early * 2, "{early} bytes, then {late}");
+        assert!(late < 3_600 * 512, "{late} bytes");
+        assert_eq!(timeline.intervals(86_400 * S, |_, _| None).len(), 2_700);
     }
 
     #[test]

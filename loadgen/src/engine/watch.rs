@@ -107,7 +107,7 @@ impl Watch {
     ) -> Snapshot {
         self.take(control);
         let Situation { tick, connections, window_ns, window_start_ns, costs } = situation;
-        let used = costs.map(|costs| costs.read(control)).unwrap_or_default();
+        let used = costs.map(|costs| costs.look(control)).unwrap_or_default();
         let span_ns = now_ns.saturating_sub(self.before.at_ns);
         let before = Before { at_ns: now_ns, sent: tick.sent, received: tick.received, used };
         let before = std::mem::replace(&mut self.before, before);

@@ -2,7 +2,7 @@
 //!
 //! Made before anything is measured, from the plan alone.
 
-use loadgen::scenario::{Mode, Scenario, Target};
+use loadgen::scenario::{Gauged, Mode, Scenario, Target};
 
 use super::number::Style;
 
@@ -58,7 +58,7 @@ impl Title {
             mode: scenario.mode,
             duration_ns: nanoseconds(scenario.duration).unwrap_or(u64::MAX),
             warmup_ns: nanoseconds(scenario.warmup).unwrap_or(u64::MAX),
-            server: scenario.server_pid.map(|pid| format!("pid {pid}")),
+            server: server(scenario),
             agents: Vec::new(),
         }
     }
@@ -80,6 +80,16 @@ fn workload(scenario: &Scenario, style: Style) -> String {
         (Mode::Fanout, None) => format!("{head}, closed loop, {size} B"),
         (_, Some(rate)) => format!("{head}, {rate}/s"),
         (_, None) => head,
+    }
+}
+
+/// Where it is read what the server uses.
+fn server(scenario: &Scenario) -> Option<String> {
+    match (scenario.server_pid, &scenario.server_gauged) {
+        (Some(pid), _) => Some(format!("pid {pid}")),
+        (None, Some(Gauged::Group(_))) => Some("its control group".to_owned()),
+        (None, Some(Gauged::Metrics(target))) => Some(format!("metrics of {}", target.host)),
+        (None, None) => None,
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn scenario(
         secure: None,
         engine,
         server_pid: Some(std::process::id()),
+        server_gauged: None,
         traffic: Traffic::default(),
         speech: Speech::default(),
     }

@@ -191,6 +191,7 @@ pub(super) fn scenario() -> Scenario {
         secure: None,
         engine: EngineChoice::Auto,
         server_pid: None,
+        server_gauged: None,
         traffic: Traffic::default(),
         speech: Speech::default(),
     }

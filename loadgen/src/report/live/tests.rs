@@ -26,6 +26,7 @@ fn echo() -> Title {
         rate_per_s: Rate::per_second(50_000),
         duration: Duration::from_secs(60),
         server_pid: Some(4711),
+        server_gauged: None,
         ..scenario()
     };
     let url = "ws://10.0.0.5:8080/echo".to_owned();
