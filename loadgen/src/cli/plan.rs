@@ -213,7 +213,7 @@ pub(crate) fn secure(url: &Url, flags: &TlsFlags) -> Result<Option<Secure>, Fail
         if trust == Trust::System && flags.servername.is_none() {
             return Ok(None);
         }
-        let line = "--cacert, --insecure and --servername need a wss:// or https:// URL";
+        let line = "--servername, --cacert and --insecure need a wss:// or https:// URL";
         return Err(Failure::configuration(line));
     }
     let name = flags.servername.as_ref().unwrap_or(&url.host);
@@ -298,6 +298,40 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_flag_of_speech_reaches_the_scenario() {
+        let scenario = planned(
+            "ws://127.0.0.1:1/{run}/{channel} --mode fanout -R 5 --channels 2 -1 a -1 {{b --ready c \
+             --expect d --reply-to 2=3 --reply-to {}=={} --publish-method put \
+             --publish-url http://127.0.0.1:2/{channel} --publish-header A:b --publish-body {stamp}!",
+        )
+        .unwrap();
+        let speech = &scenario.speech;
+        assert_eq!(speech.message.as_deref(), Some("{stamp}!"));
+        assert_eq!((speech.first.len(), speech.ready.as_deref()), (2, Some("c")));
+        assert_eq!(speech.expect.as_deref(), Some("d"));
+        let pair = |heard: &str, answer: &str| (heard.to_owned(), answer.to_owned());
+        assert_eq!(speech.reply_to, [pair("2", "3"), pair("{}", "={}")]);
+        let publishing = speech.publishing.as_ref().unwrap();
+        assert_eq!((publishing.method.as_str(), publishing.headers.len()), ("put", 1));
+        assert_eq!(publishing.target.path, "/{channel}");
+        assert!(!publishing.is_websocket && publishing.secure.is_none());
+        // A message is as long as it may become: a stamp of 28 characters and one more.
+        assert_eq!(scenario.size_bytes, 29);
+        assert!(speech.run > 0);
+        let elsewhere = planned("ws://name.example/x --connect-to 127.0.0.1:7").unwrap();
+        assert_eq!(elsewhere.target.address, Address::Tcp(([127, 0, 0, 1], 7).into()));
+        assert_eq!(elsewhere.target.host, "name.example");
+        assert!(!elsewhere.speech.is_foreign());
+        assert!(planned("wss://127.0.0.1:1/ -k --servername h --tls-min 1.3").is_ok());
+        for line in ["--reply-to x", "--reply-to =x", "--publish-method P/1", "-m a -f b"] {
+            assert!(usage_error(&format!("run ws://h/ {line}")), "{line}");
+        }
+        assert!(
+            usage_error("run wss://h/ --tls-min 1.1") && usage_error("run ws://h/ --connect-to h")
+        );
+    }
+
+    #[test]
     fn the_scheme_says_whether_there_is_tls() {
         for (line, expected) in [
             ("wss://127.0.0.1:1/ --insecure", true),
@@ -325,6 +359,30 @@ pub(crate) mod tests {
             ("wss://127.0.0.1:1/ --cacert Cargo.toml", "--cacert Cargo.toml: no certificate"),
             ("wss://a_b!:1/ --insecure", "a_b!: not a name"),
             ("ws://127.0.0.1:1/ --insecure", "--insecure need"),
+            ("ws://127.0.0.1:1/ --servername h", "--servername, --cacert and --insecure need"),
+            (
+                "ws://127.0.0.1:1/ -m {x}",
+                "--message, column 1: `{x}` is no placeholder; known: {seq",
+            ),
+            ("ws://127.0.0.1:1/{x}", "the URL, column 2: `{x}`"),
+            ("ws://127.0.0.1:1/ -H A:{x}", "-H A, column 1: `{x}`"),
+            ("ws://127.0.0.1:1/ -m {feed.a}", "needs --feed"),
+            ("ws://127.0.0.1:1/ --feed Cargo.toml", "a .csv or a .jsonl file"),
+            ("ws://127.0.0.1:1/ -f /nowhere", "--message-file /nowhere: No such"),
+            ("ws://127.0.0.1:1/ --mode fanout -m x", "needs {stamp} in fanout"),
+            ("ws://127.0.0.1:1/ --publish-url http://127.0.0.1:1/", "--publish-url needs --mode"),
+            ("ws://127.0.0.1:1/ --publish-header A:b", "--publish-header needs --publish-url"),
+            (
+                "ws://127.0.0.1:1/ --mode fanout --publish-url ws://127.0.0.1:1/",
+                "with ws:// needs --rate",
+            ),
+            (
+                "ws://127.0.0.1:1/ --mode fanout --channels 2 --publish-url http://127.0.0.1:1/",
+                "--channels above 1 needs {channel}",
+            ),
+            ("http://127.0.0.1:1/ --transport sse -1 x", "--first-message and --ready need"),
+            ("ws://127.0.0.1:1/ --poll-style nchan", "--poll-style needs"),
+            ("ws://127.0.0.1:1/ --replies 65", "--replies must be"),
             ("https://127.0.0.1:1/", "--transport"),
             ("https://127.0.0.1:1/ --transport ws", "ws:// URL"),
             ("wss://127.0.0.1:1/ --transport sse", "http:// URL"),
