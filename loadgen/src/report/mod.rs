@@ -4,6 +4,7 @@
 pub(crate) mod columns;
 pub(crate) mod comparison;
 pub(crate) mod diff;
+pub(crate) mod html;
 #[cfg(feature = "tui")]
 mod live;
 #[cfg_attr(not(feature = "tui"), allow(dead_code, reason = "the live view shows all of it"))]
