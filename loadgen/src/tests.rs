@@ -16,6 +16,11 @@ impl Random {
             |seed| seed.parse().expect("RINGWIRE_SEED is a number"),
         );
         println!("RINGWIRE_SEED={seed}");
+        Self::from_seed(seed)
+    }
+
+    /// The same every time.
+    pub(crate) fn from_seed(seed: u64) -> Self {
         Self(seed)
     }
 

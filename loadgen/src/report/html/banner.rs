@@ -33,7 +33,9 @@ impl Tone {
         match self {
             Self::Good => "M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18zM8 12.2l2.8 2.8 5-5.6",
             Self::Suspect => "M12 3.5L21.5 20h-19zM12 10v5M12 17.4v.2",
-            Self::Failed => "M8.3 3h7.4L21 8.3v7.4L15.7 21H8.3L3 15.7V8.3zM9.2 9.2l5.6 5.6m0-5.6l-5.6 5.6",
+            Self::Failed => {
+                "M8.3 3h7.4L21 8.3v7.4L15.7 21H8.3L3 15.7V8.3zM9.2 9.2l5.6 5.6m0-5.6l-5.6 5.6"
+            }
             Self::Neutral => "M4 4h16v16h-16zM8 12h8",
         }
     }
@@ -41,7 +43,7 @@ impl Tone {
 
 /// The shape of a state, for a line of text.
 pub(super) fn sign(tone: Tone) -> Markup {
-    html! { svg.sign viewBox="0 0 24 24" aria-hidden="true" { path d=(tone.shape()); } }
+    html! { svg.sign viewBox="0 0 24 24" aria-hidden="true" { path d=(tone.shape()) {} } }
 }
 
 /// A box with a shape, a word and lines below.

@@ -10,6 +10,9 @@ use super::svg::{self, Frame, Scale, Size};
 use super::time::time_ticks;
 use super::{Page, STYLE, Words, clock, figure, float, mark, part};
 
+/// Of more blocks than these, only the areas are drawn.
+const MANY_BLOCKS: usize = 40;
+
 /// One row in one round, and where on the common axis it begins.
 struct Block<'p, 'd> {
     row: &'p Row<'d>,
@@ -47,6 +50,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
         finding: &finding(page),
         legend: legend(page),
         numbers: Some(("Numbers behind this chart", html! { (table) (numbers(&blocks)) })),
+        is_small: false,
     };
     let chart = figure(page, words, |size| draw(&blocks, size));
     part("connections", "Connections over time", lead, &chart)
@@ -141,9 +145,9 @@ fn counts(page: &Page<'_>) -> Markup {
 /// The points with their places: what the script shows.
 fn numbers(blocks: &[Block<'_, '_>]) -> Markup {
     let end = float(blocks.last().map_or(1, |block| block.end_ns));
-    // A phone's width of rows is enough: the rest is in the other tables.
+    // Enough to point at; counts of every row stand above.
     let count: usize = blocks.iter().map(|block| block.points.len()).sum();
-    let step = count.div_ceil(240).max(1);
+    let step = count.div_ceil(120).max(1);
     html! {
         table {
             thead { tr { th { "at" } th { "transport" } th { "open" } } }
@@ -182,48 +186,57 @@ fn draw(blocks: &[Block<'_, '_>], size: Size) -> (Frame, Markup) {
         @for ns in time_ticks(end, size.pick(11, 4)) {
             (svg::text("m muted", (x(ns), frame.y_max() + 18.0), &clock(ns)))
         }
-        @for block in blocks { (area(block, &frame, scale, &x)) }
+        @for block in blocks { (area(block, &frame, scale, &x, blocks.len())) }
         @if is_strip { (strip(blocks, &frame, &x, size)) }
         @for block in blocks { (failed(block, &frame, &x)) }
     };
     (frame, body)
 }
 
-/// A step for each point; a block begins and ends with none open.
+/// A step for each change; where rows follow one another, each stands apart from the next.
 fn area(
     block: &Block<'_, '_>,
     frame: &Frame,
     scale: Scale,
     x: &impl Fn(u64) -> f64,
+    blocks: usize,
 ) -> Markup {
-    let mut line = Vec::new();
+    let (is_strip, is_many) = (blocks > 1, blocks > MANY_BLOCKS);
+    let gap = if is_strip { ((x(block.end_ns) - x(block.start_ns)) * 0.06).min(3.0) } else { 0.0 };
+    let (x_min, x_max) = (x(block.start_ns) + gap, x(block.end_ns) - gap);
+    let mut line: Vec<svg::Point> = Vec::new();
     for point in &block.points {
         let Some(open) = point.open else { continue };
         let y = frame.y(scale.at(float(open)));
-        if line.is_empty() {
-            line.push(Some((x(block.place(point.start_ns)), y)));
+        let [start, end] =
+            [point.start_ns, point.end_ns].map(|ns| x(block.place(ns)).max(x_min).min(x_max));
+        match line.last_mut() {
+            // A level line needs no points between its ends.
+            Some(last) if (last.1 - y).abs() < 0.05 => last.0 = end,
+            _ => line.extend([(start, y), (end, y)]),
         }
-        line.push(Some((x(block.place(point.middle_ns())), y)));
-        line.push(Some((x(block.place(point.end_ns)), y)));
     }
+    let (Some(first), Some(last)) = (line.first().copied(), line.last().copied()) else {
+        return html! {};
+    };
+    if is_strip {
+        line.insert(0, (first.0, frame.y_max()));
+        line.push((last.0, frame.y_max()));
+    }
+    let line: Vec<_> = line.into_iter().map(Some).collect();
     let ground: Vec<_> = line.iter().map(|at| at.map(|(x, _)| (x, frame.y_max()))).collect();
     html! {
         g.(block.row.class) { g.data {
             (svg::band("area", &line, &ground))
-            (svg::line("thin", &line))
+            @if !is_many { (svg::line("thin", &line)) }
         } }
     }
 }
 
 /// Which row ran, and where rounds begin.
-fn strip(
-    blocks: &[Block<'_, '_>],
-    frame: &Frame,
-    x: &impl Fn(u64) -> f64,
-    size: Size,
-) -> Markup {
+fn strip(blocks: &[Block<'_, '_>], frame: &Frame, x: &impl Fn(u64) -> f64, size: Size) -> Markup {
     let rounds: Vec<&[Block<'_, '_>]> = blocks.chunk_by(|a, b| a.round == b.round).collect();
-    let has_marks = blocks.len() <= size.pick(60, 20);
+    let has_marks = blocks.len() <= size.pick(MANY_BLOCKS, 20);
     html! {
         @if has_marks {
             @for block in blocks {
@@ -268,7 +281,7 @@ fn failed(block: &Block<'_, '_>, frame: &Frame, x: &impl Fn(u64) -> f64) -> Mark
             @let is_right = at > frame.x(0.6);
             path.cross d=(format!(
                 "M{} {}l7 7m0-7l-7 7", svg::coordinate(at - 3.5), svg::coordinate(y - 3.5)
-            ));
+            )) {}
             (svg::text(
                 if is_right { "e small" } else { "small" },
                 (if is_right { at - 8.0 } else { at + 8.0 }, y + 4.0),

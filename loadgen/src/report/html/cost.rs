@@ -37,7 +37,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
             (bytes(page))
             (memory(page))
             @if !notes.is_empty() {
-                div.note {
+                div.reading {
                     h3 { "Reading the costs" }
                     @for note in &notes { p { (note) } }
                 }
@@ -80,7 +80,11 @@ fn cpu(page: &Page<'_>) -> Markup {
         (1.0, "ns")
     };
     let has_interval = bars.iter().any(|bar| bar.interval.is_some());
-    let note = if has_interval { format!("{}; bracket: 95 % interval", unit.1) } else { unit.1.to_owned() };
+    let note = if has_interval {
+        format!("{}; bracket: 95 % interval", unit.1)
+    } else {
+        unit.1.to_owned()
+    };
     chart(page, "Server CPU per message", &note, &bars, unit, &[unit.1])
 }
 
@@ -89,7 +93,8 @@ fn bytes(page: &Page<'_>) -> Markup {
         let share = run.wire_share?;
         Some(vec![share.payload_bytes?, share.protocol_bytes?, share.tcp_ip_bytes.unwrap_or(0.0)])
     });
-    let is_shared = !shares.is_empty() && shares.len() == bars(page, |run| Some(vec![wire(run)?])).len();
+    let is_shared =
+        !shares.is_empty() && shares.len() == bars(page, |run| Some(vec![wire(run)?])).len();
     let (bars, note, columns) = if is_shared {
         let has_tcp = shares.iter().any(|bar| bar.parts.get(2).is_some_and(|bytes| *bytes > 0.0));
         let note = if has_tcp { "B: payload | protocol | TCP/IP" } else { "B: payload | protocol" };
@@ -128,14 +133,15 @@ fn chart(
         finding: &finding,
         legend: html! {},
         numbers: Some(("Numbers behind this chart", numbers(bars, unit, columns))),
+        is_small: false,
     };
     figure(page, words, |size| draw(bars, unit, size))
 }
 
 fn finding(bars: &[Bar<'_>], unit: Unit) -> String {
-    let each = bars.iter().map(|bar| {
-        format!("{} {}\u{a0}{}", bar.name, STYLE.amount(bar.value() / unit.0), unit.1)
-    });
+    let each = bars
+        .iter()
+        .map(|bar| format!("{} {}\u{a0}{}", bar.name, STYLE.amount(bar.value() / unit.0), unit.1));
     format!("{}.", joined(&each.collect::<Vec<_>>()))
 }
 
@@ -212,6 +218,9 @@ fn segments(bar: &Bar<'_>, y: f64, at: &impl Fn(f64) -> f64) -> Markup {
     });
     let each: Vec<_> = each.collect();
     html! {
+        @if bar.parts.len() > 1 {
+            (svg::rectangle("under", (at(0.0), y), (at(bar.value()), y + 18.0)))
+        }
         @for (class, start, end) in each {
             (svg::rectangle(class, (start, y), (end, y + 18.0)))
         }
@@ -226,7 +235,9 @@ fn end(bar: &Bar<'_>, bars: &[Bar<'_>], unit: Unit, y: f64, at: &impl Fn(f64) ->
     let least = bars.iter().map(Bar::value).filter(|value| *value > 0.0).fold(f64::MAX, f64::min);
     let beyond = bar.interval.map_or(0.0, |(_, high)| high);
     let value = STYLE.amount(bar.value() / unit.0);
-    let times = (bars.len() > 1 && least < f64::MAX).then(|| ratio(bar.value() / least));
+    let times = (bars.len() > 1 && least < f64::MAX).then(|| {
+        if bar.value() > least { ratio(bar.value() / least) } else { "\u{d7}1".to_owned() }
+    });
     let x = at(bar.value().max(beyond)) + 8.0;
     html! {
         text x=(svg::coordinate(x)) y=(svg::coordinate(y + 13.0)) {

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::row::Row;
 use super::{Page, STYLE, clock, duration, measured, part, percentile};
 use crate::report::memory;
-use crate::result::{Fairness, Latency, Run};
+use crate::result::{Fairness, Latency, Run, Tcp};
 
 /// How long opening a connection takes, phase by phase.
 pub(super) fn opening(page: &Page<'_>) -> Markup {
@@ -21,7 +21,7 @@ pub(super) fn opening(page: &Page<'_>) -> Markup {
         div.scroll { table {
             thead { tr {
                 @if page.is_comparison { th { "transport" } }
-                th { "phase" } th { "p50" } th { "p90" } th { "p99" } th { "max" } th { "samples" }
+                th.text { "phase" } th { "p50" } th { "p90" } th { "p99" } th { "max" } th { "samples" }
             } }
             tbody { @for (row, phases) in &rows { @for (name, latency) in phases {
                 tr {
@@ -57,7 +57,10 @@ fn phases(run: &Run) -> Vec<(&'static str, Latency)> {
 pub(super) fn events(page: &Page<'_>) -> Markup {
     let runs = || page.rows.iter().map(|row| (row, row.run));
     let has_any = runs().any(|(_, run)| {
-        !run.storms.is_empty() || run.churn.is_some() || run.slow.is_some() || run.fairness.is_some()
+        !run.storms.is_empty()
+            || run.churn.is_some()
+            || run.slow.is_some()
+            || run.fairness.is_some()
     });
     if !has_any {
         return html! {};
@@ -85,15 +88,18 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
         facts.push(("Fairness", fair(fairness)));
     }
     if let Some(churn) = &run.churn {
-        let rate = churn.cycles_per_s.map_or_else(String::new, |rate| {
-            format!(", {} a second", STYLE.amount(rate))
-        });
+        let rate = churn
+            .cycles_per_s
+            .map_or_else(String::new, |rate| format!(", {} a second", STYLE.amount(rate)));
         let whole = churn.cycle_ns;
         let times = [("p50", whole.p50), ("p99", whole.p99), ("max", whole.max)];
         let times = times.iter().filter_map(|(n, ns)| Some(format!("{n} {}", duration((*ns)?))));
         let times = times.collect::<Vec<_>>().join(", ");
         let cycles = STYLE.count(churn.cycles);
-        facts.push(("Churn", format!("{cycles} opened and closed{rate}; from due to closed {times}")));
+        facts.push((
+            "Churn",
+            format!("{cycles} opened and closed{rate}; from due to closed {times}"),
+        ));
     }
     if let Some(slow) = &run.slow {
         #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -156,14 +162,19 @@ fn storms(page: &Page<'_>) -> Markup {
     }
 }
 
-/// What TCP itself counted, in one sentence.
-pub(super) fn tcp(run: &Run) -> Option<String> {
-    let tcp = run.tcp?;
-    let retransmitted = STYLE.count(tcp.segments_retransmitted);
-    let segments = STYLE.count(tcp.segments_sent.saturating_add(tcp.segments_received));
-    let bytes = memory(STYLE, tcp.bytes_sent.saturating_add(tcp.bytes_received));
-    let connections = STYLE.count(tcp.connections);
-    Some(format!(
-        "{bytes} in {segments} segments on {connections} connections, {retransmitted} retransmitted"
-    ))
+/// What TCP itself counted, over all rows, in one sentence.
+pub(super) fn tcp(page: &Page<'_>) -> Option<String> {
+    let all: Vec<Tcp> = page.rows.iter().filter_map(|row| row.run.tcp).collect();
+    let sum = |field: fn(&Tcp) -> u64| all.iter().map(field).fold(0, u64::saturating_add);
+    let bytes = memory(STYLE, sum(|tcp| tcp.bytes_sent.saturating_add(tcp.bytes_received)));
+    let segments = sum(|tcp| tcp.segments_sent.saturating_add(tcp.segments_received));
+    let [segments, connections, retransmitted] =
+        [segments, sum(|tcp| tcp.connections), sum(|tcp| tcp.segments_retransmitted)]
+            .map(|count| STYLE.count(count));
+    (!all.is_empty()).then(|| {
+        format!(
+            "{bytes} in {segments} segments on {connections} connections, {retransmitted} \
+                 retransmitted"
+        )
+    })
 }

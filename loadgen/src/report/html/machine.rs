@@ -54,16 +54,19 @@ fn generator(page: &Page<'_>) -> Vec<String> {
     let each = || page.rows.iter().map(|row| &row.run.loadgen);
     let busy = each().filter_map(|one| one.thread_busy_share_max).reduce(f64::max);
     let facts = [
-        each().filter_map(|one| one.cpu_ns_per_message).max().map(|ns| {
-            format!("{} of CPU per message", signed_duration(STYLE, ns))
-        }),
+        each()
+            .filter_map(|one| one.cpu_ns_per_message)
+            .max()
+            .map(|ns| format!("{} of CPU per message", signed_duration(STYLE, ns))),
         busy.map(|share| format!("busiest thread {}", STYLE.share(share))),
-        each().filter_map(|one| one.schedule_lag_ns.p99).max().map(|ns| {
-            format!("schedule lag p99 {}", duration(ns))
-        }),
-        each().filter_map(|one| one.rss_bytes).max().map(|bytes| {
-            format!("{} of memory", memory(STYLE, bytes))
-        }),
+        each()
+            .filter_map(|one| one.schedule_lag_ns.p99)
+            .max()
+            .map(|ns| format!("schedule lag p99 {}", duration(ns))),
+        each()
+            .filter_map(|one| one.rss_bytes)
+            .max()
+            .map(|bytes| format!("{} of memory", memory(STYLE, bytes))),
     ];
     facts.into_iter().flatten().collect()
 }
@@ -103,12 +106,7 @@ fn facts(page: &Page<'_>) -> Vec<(String, String)> {
         ("Server".to_owned(), server(page)),
         ("loadgen".to_owned(), loadgen.into_iter().flatten().collect::<Vec<_>>().join(", ")),
     ];
-    for row in &page.rows {
-        if let Some(text) = tcp(row.run) {
-            let name = if page.is_comparison { format!("TCP, {}", row.name) } else { "TCP".to_owned() };
-            facts.push((name, text));
-        }
-    }
+    facts.extend(tcp(page).map(|text| ("TCP".to_owned(), text)));
     let labels = document.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
     facts.extend(labels);
     facts.push(("Not measured".to_owned(), not_measured(page)));
@@ -142,7 +140,11 @@ fn not_measured(page: &Page<'_>) -> String {
     ];
     let missing = missing.iter().filter(|(is_missing, _)| *is_missing);
     let missing: Vec<String> = missing.map(|(_, name)| (*name).to_owned()).collect();
-    if missing.is_empty() { "nothing that this page has a place for".to_owned() } else { joined(&missing) }
+    if missing.is_empty() {
+        "nothing that this page has a place for".to_owned()
+    } else {
+        joined(&missing)
+    }
 }
 
 /// Kernel settings and limits, folded away.

@@ -38,6 +38,9 @@ const STYLE: Style = Style { is_utf8: true };
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       img-src data:";
 
+/// More rows than these share the page's bytes.
+const CROWDED_ROWS: usize = 8;
+
 /// What every part of the page looks at.
 struct Page<'d> {
     document: &'d Document,
@@ -65,6 +68,11 @@ impl<'d> Page<'d> {
     /// Whether there is any latency to draw.
     fn is_delivered(&self) -> bool {
         self.rows.iter().any(|row| row.run.latency_from_intended_ns.count > 0)
+    }
+
+    /// So many rows that each gets less room, and fewer bytes.
+    fn is_crowded(&self) -> bool {
+        self.rows.len() > CROWDED_ROWS
     }
 
     /// Whether messages were the point: not where connections are only held or churned.
@@ -154,21 +162,25 @@ struct Words<'w> {
     legend: Markup,
     /// The numbers, and what their disclosure is called.
     numbers: Option<(&'w str, Markup)>,
+    /// One of many tiles: where they are crowded, the phone's drawing serves both.
+    is_small: bool,
 }
 
 /// A chart drawn twice, once for wide pages and once for phones, with its numbers behind it.
 fn figure(page: &Page<'_>, words: Words<'_>, draw: impl Fn(Size) -> (Frame, Markup)) -> Markup {
-    let Words { caption, title, finding, legend, numbers } = words;
+    let Words { caption, title, finding, legend, numbers, is_small } = words;
     html! {
         figure {
             figcaption {
                 (caption)
                 @if page.is_invalid() { span.stamp { "INVALID" } }
             }
-            div.plot {
+            div.plot.small-only[page.is_crowded() && is_small] {
                 @for size in Size::BOTH {
-                    @let (frame, body) = draw(size);
-                    (svg::drawing(size, &frame, title, finding, &body))
+                    @if size == Size::Narrow || !(page.is_crowded() && is_small) {
+                        @let (frame, body) = draw(size);
+                        (svg::drawing(size, &frame, title, finding, &body))
+                    }
                 }
             }
             (legend)
@@ -202,9 +214,8 @@ fn duration(ns: u64) -> String {
 /// A percentile, or why there is none.
 fn percentile(latency: &Latency, value: Option<u64>, needed: u64) -> Markup {
     let text = super::percentile(STYLE, latency, value);
-    let why = (text == INSUFFICIENT).then(|| {
-        format!("needs {}, has {}", STYLE.count(needed), STYLE.count(latency.count))
-    });
+    let why = (text == INSUFFICIENT)
+        .then(|| format!("needs {}, has {}", STYLE.count(needed), STYLE.count(latency.count)));
     let class = value.is_none().then_some("none");
     html! { span class=[class] title=[why] { (text) } }
 }

@@ -14,6 +14,8 @@ use crate::result::Agent;
 /// More agents than these are not all drawn.
 const AGENTS_DRAWN_MAX: usize = 8;
 const FURTHEST: usize = 3;
+/// Of more rows than these, those that repeat worst are drawn.
+const ROWS_DRAWN_MAX: usize = 8;
 
 /// One column of a tile: its name, and both figures as multiples of their medians.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,7 @@ fn rounds(page: &Page<'_>) -> Markup {
     let rows: Vec<&Row<'_>> = page.rows.iter().filter(|row| row.run.rounds.len() > 1).collect();
     let columns: Vec<(&Row<'_>, Vec<Column>)> =
         rows.into_iter().map(|row| (row, of_rounds(row))).collect();
+    let columns = furthest_rows(columns);
     let has_any = columns.iter().flat_map(|(_, all)| all).any(|one| one.cpu.or(one.p99).is_some());
     if !has_any {
         return html! {};
@@ -47,6 +50,7 @@ fn rounds(page: &Page<'_>) -> Markup {
                     finding: &finding(columns, "round"),
                     legend: html! {},
                     numbers: None,
+                    is_small: true,
                 };
                 (figure(page, words, |size| draw(columns, row.class, scale, size)))
             }
@@ -56,6 +60,7 @@ fn rounds(page: &Page<'_>) -> Markup {
     let lead = html! {
         "Each round over the median of all. "
         (key(false)) " server CPU per message, " (key(true)) " p99. Band: \u{b1} 10 %."
+        @if page.rows.len() > ROWS_DRAWN_MAX { " Drawn are the rows that differ most." }
     };
     html! { section #repeat { h2 { "Does it repeat?" } p.lead { (lead) } (tiles) } }
 }
@@ -68,6 +73,22 @@ fn key(is_hollow: bool) -> Markup {
             (svg::marker(class, Shape::Circle, (7.0, 7.0), 4.5))
         }
     }
+}
+
+/// Of many rows, those whose rounds differ most.
+fn furthest_rows<'r>(mut rows: Vec<(&'r Row<'r>, Vec<Column>)>) -> Vec<(&'r Row<'r>, Vec<Column>)> {
+    if rows.len() > ROWS_DRAWN_MAX {
+        let widest = |columns: &[Column]| columns.iter().map(distance).fold(0.0, f64::max);
+        rows.sort_by(|a, b| widest(&b.1).total_cmp(&widest(&a.1)));
+        rows.truncate(ROWS_DRAWN_MAX);
+    }
+    rows
+}
+
+/// How far the further of both figures is from the median.
+fn distance(column: &Column) -> f64 {
+    let far = |value: Option<f64>| value.map_or(0.0, |value| value.max(0.001).ln().abs());
+    far(column.cpu).max(far(column.p99))
 }
 
 fn of_rounds(row: &Row<'_>) -> Vec<Column> {
@@ -215,6 +236,7 @@ fn agents(page: &Page<'_>) -> Markup {
                     finding: &finding(&columns, "agent"),
                     legend: html! {},
                     numbers: None,
+                    is_small: true,
                 };
                 (figure(page, words, |size| draw_agents(&columns, size)))
             }
@@ -242,10 +264,6 @@ fn of_agents(agents: &[Agent]) -> Vec<Column> {
     let names = agents.iter().map(|agent| short(&agent.name)).collect();
     let mut all = columns(names, cpu.collect(), p99.collect());
     if all.len() > AGENTS_DRAWN_MAX {
-        let distance = |one: &Column| {
-            let far = |value: Option<f64>| value.map_or(0.0, |value| value.max(0.001).ln().abs());
-            far(one.cpu).max(far(one.p99))
-        };
         all.sort_by(|a, b| distance(b).total_cmp(&distance(a)));
         all.truncate(FURTHEST);
     }
@@ -310,7 +328,10 @@ mod tests {
         );
         assert_eq!(all[0].cpu, Some(0.5));
         assert_eq!((all[1].cpu, all[1].p99), (Some(1.0), Some(1.0)));
-        assert_eq!(finding(&all, "round"), "CPU at most \u{d7}0.50 in round 1, p99 at most \u{d7}1.00 in round 2.");
+        assert_eq!(
+            finding(&all, "round"),
+            "CPU at most \u{d7}0.50 in round 1, p99 at most \u{d7}1.00 in round 2."
+        );
         assert_eq!(median(&[None, Some(0.0)]), None);
         assert_eq!(median(&[Some(1.0), Some(3.0)]), Some(2.0));
     }

@@ -6,8 +6,8 @@
 use hdrhistogram::Histogram;
 
 use super::svg::Shape;
-use crate::compare::row_name;
 use crate::bundle::decode_histogram;
+use crate::compare::row_name;
 use crate::result::{Interval, Latency, Run};
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -91,12 +91,10 @@ impl Point {
     fn of(intervals: &[Interval], interval_ns: u64) -> Self {
         let first = intervals.first().map_or(0, |interval| interval.start_ns);
         let last = intervals.last().map_or(0, |interval| interval.start_ns);
-        let greatest = |field: fn(&Interval) -> Option<u64>| {
-            intervals.iter().filter_map(field).max()
-        };
-        let sum = |field: fn(&Interval) -> u64| {
-            intervals.iter().map(field).fold(0, u64::saturating_add)
-        };
+        let greatest =
+            |field: fn(&Interval) -> Option<u64>| intervals.iter().filter_map(field).max();
+        let sum =
+            |field: fn(&Interval) -> u64| intervals.iter().map(field).fold(0, u64::saturating_add);
         let mut point = Self {
             start_ns: first,
             end_ns: last.saturating_add(interval_ns),
@@ -108,7 +106,9 @@ impl Point {
             errors: sum(|interval| interval.errors),
             open: intervals.iter().rev().find_map(|interval| interval.connections_open),
         };
-        if intervals.len() > 1 && let Some(histogram) = added(intervals) {
+        if intervals.len() > 1
+            && let Some(histogram) = added(intervals)
+        {
             let latency = Latency::of(&histogram);
             (point.p50, point.p99) = (latency.p50, latency.p99);
             point.max = point.max.max(latency.max);
@@ -149,7 +149,7 @@ fn round_ends(run: &Run) -> Vec<u64> {
 /// The rows of a result, in its order. `reasons` are those of the verdict.
 pub(super) fn rows<'d>(runs: &'d [Run], reasons: &[String]) -> Vec<Row<'d>> {
     // What fits in the page whatever the number of rows.
-    let count_max = (480 / runs.len().max(1)).clamp(16, 120);
+    let count_max = (320 / runs.len().max(1)).clamp(12, 120);
     let mut rows: Vec<Row<'d>> = Vec::with_capacity(runs.len());
     for run in runs {
         let (class, shape) = match run.transport.as_str() {
@@ -189,11 +189,7 @@ fn name(run: &Run) -> String {
             let interval = short.split_once('@').map_or("", |(_, interval)| interval);
             let unit_at = interval.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
             let (number, unit) = interval.split_at(unit_at);
-            if number.is_empty() {
-                "Poll".to_owned()
-            } else {
-                format!("Poll {number}\u{a0}{unit}")
-            }
+            if number.is_empty() { "Poll".to_owned() } else { format!("Poll {number}\u{a0}{unit}") }
         }
         other => other.to_owned(),
     }

@@ -3,6 +3,8 @@
 //! Not here: numbers that are not in the result. Invariant: a sentence whose numbers are missing is
 //! not said, and what cannot be told apart is called so.
 
+use std::cmp::Ordering;
+
 use super::row::Row;
 use super::{Page, STYLE, duration, length, ratio};
 use crate::cli::units;
@@ -33,7 +35,9 @@ impl Limit {
         let quantile = percentile.parse::<f64>().ok()? / 100.0;
         let ns = units::duration_ns(time).ok()?;
         let is_drawn = (0.0..1.0).contains(&quantile) && ns > 0;
-        let shown = format!("p({percentile}) < {}", duration(ns));
+        let unit_at = time.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(time.len());
+        let (number, unit) = time.split_at(unit_at);
+        let shown = format!("p({percentile}) < {number}\u{a0}{unit}");
         is_drawn.then_some(Self { quantile, ns, shown })
     }
 
@@ -120,7 +124,10 @@ fn answer(run: &Run) -> String {
         return format!("{cycles} connections were opened and closed{rate}{within}.");
     }
     if run.mode == "idle" {
-        return format!("{connections} connections were held open for {}.", length(run.measured_ns));
+        return format!(
+            "{connections} connections were held open for {}.",
+            length(run.measured_ns)
+        );
     }
     let what = if run.mode == "fanout" { "deliveries" } else { "replies" };
     let rate = run.achieved_per_s.map(|rate| format!("at {} messages/s ", STYLE.amount(rate)));
@@ -150,19 +157,23 @@ fn comparison(page: &Page<'_>) -> String {
         .collect();
     let (alike, apart): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
         others.iter().partition(|row| is_alike(row.run, least.run));
+    let mut apart = apart;
+    apart.sort_by(|a, b| cpu_ns(a.run).partial_cmp(&cpu_ns(b.run)).unwrap_or(Ordering::Equal));
     let ratios = apart.iter().take(NAMED_MAX).enumerate().filter_map(|(index, row)| {
         let ratio = cpu_ns(row.run)? / ns;
         let more = if ratio < 2.0 {
             format!("{:.0} % more", (ratio - 1.0) * 100.0)
         } else {
-            format!("{} times as much", number(ratio))
+            format!("{} times", number(ratio))
         };
         let verb = if index == 0 { "costs " } else { "" };
         Some(format!("{} {verb}{more}", row.name))
     });
     let ratios: Vec<String> = ratios.collect();
     if !ratios.is_empty() {
-        text.push_str(&format!(" {}.", joined(&ratios)));
+        let last = ratios.last().filter(|last| last.ends_with("times"));
+        let end = last.map_or("", |_| " as much");
+        text.push_str(&format!(" {}{end}.", joined(&ratios)));
     }
     if !alike.is_empty() {
         let names: Vec<String> = alike.iter().take(NAMED_MAX).map(|row| row.name.clone()).collect();
@@ -174,11 +185,12 @@ fn comparison(page: &Page<'_>) -> String {
 
 /// Where no cost is known: who was fastest.
 fn fastest(page: &Page<'_>) -> String {
-    let timed = page.rows.iter().filter_map(|row| Some((row, row.run.latency_from_intended_ns.p99?)));
+    let timed =
+        page.rows.iter().filter_map(|row| Some((row, row.run.latency_from_intended_ns.p99?)));
     match timed.min_by_key(|(_, ns)| *ns) {
-        Some((row, ns)) => format!("99 % of deliveries over {} came within {}.", row.name, {
-            duration(ns)
-        }),
+        Some((row, ns)) => {
+            format!("99 % of deliveries over {} came within {}.", row.name, { duration(ns) })
+        }
         None => "Too few messages for percentiles.".to_owned(),
     }
 }
@@ -305,9 +317,10 @@ pub(super) fn cost_notes(page: &Page<'_>) -> Vec<String> {
     let dearest = polls.filter(|(_, count)| *count > 0.0).max_by(|a, b| a.1.total_cmp(&b.1));
     if let Some((row, count)) = dearest {
         notes.push(format!(
-            "{} makes {} HTTP requests for each message delivered; open streams make none.",
+            "{} makes {} HTTP {} for each message delivered; open streams make none.",
             row.name,
             STYLE.amount(count),
+            if count == 1.0 { "request" } else { "requests" },
         ));
     }
     let nobody = page.document.publish_to_nobody.as_ref();
@@ -335,9 +348,8 @@ impl Page<'_> {
     pub(super) fn is_loopback(&self) -> bool {
         let urls = self.document.command.split(' ').filter_map(|word| word.split_once("://"));
         let mut hosts = urls.map(|(_, rest)| rest).peekable();
-        let is_local = |rest: &str| {
-            ["127.", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host))
-        };
+        let is_local =
+            |rest: &str| ["127.", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host));
         hosts.peek().is_some() && hosts.all(is_local)
     }
 }
@@ -365,4 +377,3 @@ pub(super) fn failures(page: &Page<'_>) -> Vec<(String, String)> {
     });
     failed.collect()
 }
-

@@ -13,10 +13,17 @@ use crate::bundle::decode_histogram;
 use crate::result::Latency;
 
 /// Points of a line; between them it is straight on these axes.
-const POINTS: u32 = 60;
+const POINTS_MAX: usize = 60;
+/// And of all lines together, so that many rows fit in one page.
+const POINTS_OF_ALL: usize = 240;
 /// Where the axis has ticks, and tables have columns.
-const QUANTILES: [(f64, &str); 5] =
-    [(0.5, "50\u{a0}%"), (0.9, "90\u{a0}%"), (0.99, "99\u{a0}%"), (0.999, "99.9\u{a0}%"), (0.9999, "99.99\u{a0}%")];
+const QUANTILES: [(f64, &str); 5] = [
+    (0.5, "50\u{a0}%"),
+    (0.9, "90\u{a0}%"),
+    (0.99, "99\u{a0}%"),
+    (0.999, "99.9\u{a0}%"),
+    (0.9999, "99.99\u{a0}%"),
+];
 
 /// One row's two lines: places are log10 of 1/(1-p), values nanoseconds.
 struct Curve<'p, 'd> {
@@ -29,14 +36,16 @@ struct Curve<'p, 'd> {
 
 /// The section.
 pub(super) fn section(page: &Page<'_>) -> Markup {
-    let curves: Vec<Curve<'_, '_>> = page.rows.iter().map(Curve::of).collect();
+    let curves: Vec<Curve<'_, '_>> = {
+        let points = (POINTS_OF_ALL / page.rows.len().max(1)).clamp(12, POINTS_MAX);
+        page.rows.iter().map(|row| Curve::of(row, points)).collect()
+    };
     let curves: Vec<_> = curves.into_iter().filter(|curve| !curve.intended.is_empty()).collect();
     let values = || curves.iter().flat_map(|curve| curve.intended.iter().chain(&curve.sent));
-    let (Some(least), Some(greatest)) =
-        (values().map(|(_, ns)| *ns).min(), values().map(|(_, ns)| *ns).max())
-    else {
-        return html! {};
-    };
+    let Some(greatest) = values().map(|(_, ns)| *ns).max() else { return html! {} };
+    // The fastest message of all would stretch the axis over what nobody asks.
+    let medians = curves.iter().filter_map(|curve| curve.row.run.latency_from_intended_ns.p50);
+    let least = medians.min().unwrap_or(greatest);
     let limits = page.limits.iter().map(|limit| limit.ns);
     let greatest = limits.chain([greatest]).max().unwrap_or(greatest);
     let latency = Scale::decades(float(least), float(greatest));
@@ -56,6 +65,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
         finding: &finding(&curves),
         legend: legend(&curves),
         numbers: Some(("Numbers behind this chart", numbers(&curves))),
+        is_small: false,
     };
     let chart = figure(page, words, |size| draw(page, &curves, latency, size));
     part("tail", "How bad is the tail?", &lead, &chart)
@@ -67,7 +77,7 @@ fn place(quantile: f64) -> f64 {
 }
 
 impl<'p, 'd> Curve<'p, 'd> {
-    fn of(row: &'p Row<'d>) -> Self {
+    fn of(row: &'p Row<'d>, points: usize) -> Self {
         let run = row.run;
         let histograms = run.histograms.as_ref();
         let [intended, sent] = [
@@ -75,7 +85,7 @@ impl<'p, 'd> Curve<'p, 'd> {
             (histograms.map(|all| &all.sent), &run.latency_from_sent_ns),
         ]
         .map(|(encoded, latency)| {
-            let whole = encoded.map(|text| whole(text)).filter(|points| !points.is_empty());
+            let whole = encoded.map(|text| whole(text, points)).filter(|points| !points.is_empty());
             (whole.is_none(), whole.unwrap_or_else(|| told(latency)))
         });
         Self { row, is_sparse: intended.0, intended: intended.1, sent: sent.1 }
@@ -87,17 +97,17 @@ impl<'p, 'd> Curve<'p, 'd> {
 }
 
 /// The whole curve, as far as ten samples lie beyond.
-fn whole(encoded: &str) -> Vec<(f64, u64)> {
+fn whole(encoded: &str, points: usize) -> Vec<(f64, u64)> {
     let Ok(histogram) = decode_histogram(encoded) else { return Vec::new() };
     let end = (float(histogram.len()) / 10.0).log10();
     if end <= 0.0 || !end.is_finite() {
         return Vec::new();
     }
-    let point = |index: u32| {
-        let at = end * f64::from(index) / f64::from(POINTS);
+    let point = |index: usize| {
+        let at = end * float(index as u64) / float(points as u64);
         (at, histogram.value_at_quantile(1.0 - 10_f64.powf(-at)).max(1))
     };
-    (0..=POINTS).map(point).collect()
+    (0..=points).map(point).collect()
 }
 
 /// The percentiles that a result without histograms tells.
@@ -136,7 +146,7 @@ fn legend(curves: &[Curve<'_, '_>]) -> Markup {
                 @for curve in curves { span.key { (mark(curve.row)) (curve.row.name) } }
             }
             span {
-                svg.dash viewBox="0 0 26 8" aria-hidden="true" { path d="M0 4h26"; }
+                svg.dash viewBox="0 0 26 8" aria-hidden="true" { path d="M0 4h26" {} }
                 "from sent"
             }
         }
@@ -205,7 +215,7 @@ fn draw(page: &Page<'_>, curves: &[Curve<'_, '_>], latency: Scale, size: Size) -
             "share of messages that were faster (log scale of 1 / (1 \u{2212} p))",
             "share of messages that were faster",
         )))
-        @for curve in curves { (lines(curve, &frame, places, latency)) }
+        @for curve in curves { (lines(curve, &frame, places, latency, page.is_crowded())) }
         (svg::text("e small muted", (x_end - 5.0, frame.y_max() - 8.0), too_few))
         (thresholds(page, &frame, places, latency, size))
         @if size == Size::Wide { (names(curves, &frame, latency)) }
@@ -213,13 +223,21 @@ fn draw(page: &Page<'_>, curves: &[Curve<'_, '_>], latency: Scale, size: Size) -
     (frame, body)
 }
 
-fn lines(curve: &Curve<'_, '_>, frame: &Frame, places: Scale, latency: Scale) -> Markup {
+fn lines(
+    curve: &Curve<'_, '_>,
+    frame: &Frame,
+    places: Scale,
+    latency: Scale,
+    is_crowded: bool,
+) -> Markup {
     let at = |place: f64, ns: f64| (frame.x(places.at(place)), frame.y(latency.at(ns)));
     let points = |line: &[(f64, u64)]| {
         line.iter().map(|(place, ns)| Some(at(*place, float(*ns)))).collect::<Vec<_>>()
     };
     let class = if curve.is_sparse { "guess" } else { "line" };
-    let marks = QUANTILES.iter().filter_map(|(quantile, _)| {
+    // One marker a line where there are many lines: at p99.
+    let marked = if is_crowded { &QUANTILES[2..3] } else { &QUANTILES[..] };
+    let marks = marked.iter().filter_map(|(quantile, _)| {
         let place = place(*quantile);
         Some(at(place, value_at(&curve.intended, place)?))
     });
@@ -235,13 +253,7 @@ fn lines(curve: &Curve<'_, '_>, frame: &Frame, places: Scale, latency: Scale) ->
 }
 
 /// A threshold as a short bar at its own percentile.
-fn thresholds(
-    page: &Page<'_>,
-    frame: &Frame,
-    places: Scale,
-    latency: Scale,
-    size: Size,
-) -> Markup {
+fn thresholds(page: &Page<'_>, frame: &Frame, places: Scale, latency: Scale, size: Size) -> Markup {
     html! {
         @for limit in &page.limits {
             @let x = frame.x(places.at(place(limit.quantile)));
@@ -291,14 +303,14 @@ mod tests {
         for value in 1..=1_000 {
             histogram.record(value * 1_000).unwrap();
         }
-        let points = whole(&encode_histogram(&histogram));
+        let points = whole(&encode_histogram(&histogram), 60);
         assert_eq!(points.len(), 61);
         let (end, ns) = points[60];
         assert!((end - 2.0).abs() < 1e-9);
         assert_eq!(ns, histogram.value_at_quantile(0.99));
         assert!(points.windows(2).all(|pair| pair[0].1 <= pair[1].1));
-        assert!(whole("nonsense").is_empty());
-        assert!(whole(&encode_histogram(&empty_histogram())).is_empty());
+        assert!(whole("nonsense", 60).is_empty());
+        assert!(whole(&encode_histogram(&empty_histogram()), 60).is_empty());
     }
 
     #[test]

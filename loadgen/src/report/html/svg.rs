@@ -148,12 +148,22 @@ pub(super) fn path(points: &[Option<Point>]) -> String {
 /// A line.
 pub(super) fn line(class: &str, points: &[Option<Point>]) -> Markup {
     let d = path(points);
-    html! { @if !d.is_empty() { path class=(class) d=(d); } }
+    html! { @if !d.is_empty() { path class=(class) d=(d) {} } }
 }
 
 /// A straight line.
 pub(super) fn rule(class: &str, from: Point, to: Point) -> Markup {
     line(class, &[Some(from), Some(to)])
+}
+
+/// Straight lines across the plot, at these shares of its height, as one path.
+pub(super) fn levels(class: &str, frame: &Frame, shares: impl Iterator<Item = f64>) -> Markup {
+    let mut d = String::new();
+    for share in shares {
+        let [left, y, right] = [frame.left, frame.y(share), frame.x_max()].map(coordinate);
+        let _ = write!(d, "M{left} {y}H{right}");
+    }
+    html! { path class=(class) d=(d) {} }
 }
 
 /// The surface between two lines, wherever both exist.
@@ -166,7 +176,7 @@ pub(super) fn band(class: &str, upper: &[Option<Point>], lower: &[Option<Point>]
         d.push_str(&path(&there.chain(back).collect::<Vec<_>>()));
         d.push('Z');
     }
-    html! { @if !d.is_empty() { path class=(class) d=(d); } }
+    html! { @if !d.is_empty() { path class=(class) d=(d) {} } }
 }
 
 /// Dots as one path of points with round ends: a fifth of the bytes of circles.
@@ -175,7 +185,7 @@ pub(super) fn dots(class: &str, points: impl Iterator<Item = Point>) -> Markup {
     for (x, y) in points {
         let _ = write!(d, "M{} {}h0", coordinate(x), coordinate(y));
     }
-    html! { @if !d.is_empty() { path class=(class) d=(d); } }
+    html! { @if !d.is_empty() { path class=(class) d=(d) {} } }
 }
 
 /// A rectangle.
@@ -191,7 +201,7 @@ pub(super) fn rectangle(class: &str, from: Point, to: Point) -> Markup {
 pub(super) fn whisker(class: &str, x_low: f64, x_high: f64, y: f64) -> Markup {
     let [low, high, y] = [x_low, x_high, y].map(coordinate);
     let d = format!("M{low} {y}H{high}M{low} {y}m0-5v10M{high} {y}m0-5v10");
-    html! { path class=(class) d=(d); }
+    html! { path class=(class) d=(d) {} }
 }
 
 /// The outline of a marker.
@@ -210,7 +220,11 @@ pub(super) fn marker(class: &str, shape: Shape, (x, y): Point, radius: f64) -> M
     let d = match shape {
         Shape::Circle => {
             let (double, r) = (c(2.0 * r), c(r));
-            format!("M{} {}a{r} {r} 0 1 0 {double} 0a{r} {r} 0 1 0-{double} 0z", c(x - radius), c(y))
+            format!(
+                "M{} {}a{r} {r} 0 1 0 {double} 0a{r} {r} 0 1 0-{double} 0z",
+                c(x - radius),
+                c(y)
+            )
         }
         Shape::Square => {
             let (side, r) = (c(1.8 * r), 0.9 * r);
@@ -226,7 +240,7 @@ pub(super) fn marker(class: &str, shape: Shape, (x, y): Point, radius: f64) -> M
             format!("M{} {}l{side} {side}l-{side} {side}l-{side}-{side}z", c(x), c(y - r))
         }
     };
-    html! { path class=(class) d=(d); }
+    html! { path class=(class) d=(d) {} }
 }
 
 /// Text; `class` says its anchor: none for the start, `m` for the middle, `e` for the end.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::row::Row;
 use super::sentence::{Limit, cost, cpu_interval, cpu_ns, failures};
-use super::{Page, STYLE, clock, measured, mark, part, percentile};
+use super::{Page, STYLE, clock, mark, measured, part, percentile};
 use crate::report::memory;
 use crate::result::{ErrorDetail, Run};
 
@@ -156,9 +156,7 @@ pub(super) fn errors(page: &Page<'_>) -> Markup {
 }
 
 fn when(page: &Page<'_>, row: &Row<'_>, detail: &ErrorDetail) -> String {
-    let time = |ns: i64| {
-        u64::try_from(ns).map_or_else(|_| "before the start".to_owned(), clock)
-    };
+    let time = |ns: i64| u64::try_from(ns).map_or_else(|_| "before the start".to_owned(), clock);
     let mut parts = Vec::new();
     match (detail.first_at_ns.map(time), detail.last_at_ns.map(time)) {
         (Some(first), Some(last)) if first != last => parts.push(format!("{first} to {last}")),

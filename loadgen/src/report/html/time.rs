@@ -20,7 +20,7 @@ struct Axes {
 pub(super) fn section(page: &Page<'_>) -> Markup {
     let Some(axes) = axes(page) else { return html! {} };
     let content = html! {
-        div.tiles.single[page.rows.len() == 1] {
+        div.tiles.single[page.rows.len() == 1].crowded[page.is_crowded()] {
             @for row in page.rows.iter().filter(|row| !row.timeline.points.is_empty()) {
                 (tile(page, row, &axes))
             }
@@ -31,8 +31,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
 
 fn lead(page: &Page<'_>) -> String {
     let timeline = page.rows.iter().map(|row| &row.timeline).max_by_key(|t| t.merged);
-    let mut text =
-        "From the moment each message was due, so waiting in a queue counts.".to_owned();
+    let mut text = "From the moment each message was due, so waiting in a queue counts.".to_owned();
     if page.rows.len() > 1 {
         text.push_str(" Axes are the same everywhere.");
     }
@@ -66,9 +65,8 @@ fn axes(page: &Page<'_>) -> Option<Axes> {
 fn tile(page: &Page<'_>, row: &Row<'_>, axes: &Axes) -> Markup {
     let latency = &row.run.latency_from_intended_ns;
     let values = [("p50", latency.p50), ("p99", latency.p99)];
-    let values = values.iter().filter_map(|(name, ns)| {
-        Some(format!("{name}\u{a0}{}", duration((*ns)?)))
-    });
+    let values =
+        values.iter().filter_map(|(name, ns)| Some(format!("{name}\u{a0}{}", duration((*ns)?))));
     let caption = html! {
         h3 { (mark(row)) (row.name) }
         span { (values.collect::<Vec<_>>().join(" \u{b7} ")) }
@@ -79,6 +77,7 @@ fn tile(page: &Page<'_>, row: &Row<'_>, axes: &Axes) -> Markup {
         finding: &time_finding(row),
         legend: html! {},
         numbers: Some((summary(row), numbers(row, axes))),
+        is_small: true,
     };
     figure(page, words, |size| draw(page, row, axes, size))
 }
@@ -159,9 +158,9 @@ fn draw(page: &Page<'_>, row: &Row<'_>, axes: &Axes, size: Size) -> (Frame, Mark
 /// Lines at each power of ten, with their values.
 pub(super) fn latency_grid(frame: &Frame, scale: Scale) -> Markup {
     html! {
+        (svg::levels("grid", frame, scale.decade_ticks().into_iter().map(|tick| scale.at(tick))))
         @for tick in scale.decade_ticks() {
             @let y = frame.y(scale.at(tick));
-            (svg::rule("grid", (frame.left, y), (frame.x_max(), y)))
             (svg::text("e muted", (frame.left - 8.0, y + 4.0), &decade(tick)))
         }
     }
@@ -243,14 +242,12 @@ fn worst(
 }
 
 /// Names at the lines' ends, never on one another.
-fn end_labels(
-    p99: &[Option<svg::Point>],
-    p50: &[Option<svg::Point>],
-    frame: &Frame,
-) -> Markup {
+fn end_labels(p99: &[Option<svg::Point>], p50: &[Option<svg::Point>], frame: &Frame) -> Markup {
     let end = |line: &[Option<svg::Point>]| line.iter().rev().flatten().next().copied();
-    let ends: Vec<(&str, svg::Point)> =
-        [("p99", end(p99)), ("p50", end(p50))].into_iter().filter_map(|(n, p)| Some((n, p?))).collect();
+    let ends: Vec<(&str, svg::Point)> = [("p99", end(p99)), ("p50", end(p50))]
+        .into_iter()
+        .filter_map(|(n, p)| Some((n, p?)))
+        .collect();
     let wanted: Vec<f64> = ends
         .iter()
         .map(|(name, (_, y))| {
