@@ -126,6 +126,7 @@ fn thresholds(page: &Page<'_>) -> Markup {
     if failed.is_empty() {
         let word = match count {
             1 => "Threshold met".to_owned(),
+            2 => "Both thresholds met".to_owned(),
             _ => format!("All {count} thresholds met"),
         };
         let each: Vec<String> =

@@ -277,7 +277,7 @@ fn failed(block: &Block<'_, '_>, frame: &Frame, x: &impl Fn(u64) -> f64) -> Mark
     });
     html! {
         @for (at, label) in found.take(4) {
-            @let (at, y) = (x(at), frame.top + 6.0);
+            @let (at, y) = (x(at), frame.top + 18.0);
             @let is_right = at > frame.x(0.6);
             path.cross d=(format!(
                 "M{} {}l7 7m0-7l-7 7", svg::coordinate(at - 3.5), svg::coordinate(y - 3.5)

@@ -70,8 +70,8 @@ pub(super) fn cpu_interval(run: &Run) -> Option<(f64, f64)> {
 
 /// The least and greatest round, where there is no interval.
 fn cpu_range(run: &Run) -> Option<(f64, f64)> {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let costs = run.rounds.iter().filter_map(|round| round.server_cpu_ns_per_message_raw);
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let costs: Vec<f64> = costs.map(|ns| ns as f64).collect();
     let low = costs.iter().copied().reduce(f64::min)?;
     let high = costs.iter().copied().reduce(f64::max)?;

@@ -17,9 +17,9 @@ pub(super) fn results(page: &Page<'_>) -> Markup {
         return html! {};
     }
     html! {
+        p.small.above { (caption(page)) }
         div.scroll.results {
             table {
-                caption { (caption(page)) }
                 thead { tr {
                     th { "transport" }
                     @for name in [

@@ -4,6 +4,7 @@
 //! Not here: how it looks, which `scripts/report-pages.sh` checks in a browser. With
 //! `LOADGEN_HTML_SAMPLES=DIRECTORY` the pages are written there.
 
+mod runs;
 mod samples;
 
 use base64::Engine as _;
@@ -183,7 +184,7 @@ fn one_scenario_tells_all_it_measured() {
     for part in [
         "99 % of replies came within",
         "at 2 000 messages/s on 200 connections.",
-        "All 2 thresholds met",
+        "Both thresholds met",
         "Achieved 2 000/s of 2 000/s offered 120 000 received",
         "Opening a connection",
         "upgrade or subscription",
