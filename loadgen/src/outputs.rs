@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle;
 use crate::compare::row_name;
+use crate::report;
 use crate::result::{Document, Run};
 use crate::whole;
 
@@ -29,10 +30,11 @@ pub(crate) enum Kind {
     Hlog,
     Junit,
     Prom,
+    Html,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("json", Self::Json),
         ("bundle", Self::Bundle),
         ("csv", Self::Csv),
@@ -40,6 +42,7 @@ impl Kind {
         ("hlog", Self::Hlog),
         ("junit", Self::Junit),
         ("prom", Self::Prom),
+        ("html", Self::Html),
     ];
 
     fn name(self) -> &'static str {
@@ -179,6 +182,7 @@ pub(crate) fn render(kind: Kind, document: &Document) -> io::Result<Vec<u8>> {
         Kind::Hlog => series::log(document),
         Kind::Junit => Ok(machines::junit(document).into_bytes()),
         Kind::Prom => machines::prometheus(document).map(String::into_bytes),
+        Kind::Html => Ok(report::html::page(document).into_bytes()),
     }
 }
 

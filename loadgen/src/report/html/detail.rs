@@ -21,7 +21,8 @@ pub(super) fn opening(page: &Page<'_>) -> Markup {
         div.scroll { table {
             thead { tr {
                 @if page.is_comparison { th { "transport" } }
-                th.text { "phase" } th { "p50" } th { "p90" } th { "p99" } th { "max" } th { "samples" }
+                th.text { "phase" }
+                th { "p50" } th { "p90" } th { "p99" } th { "max" } th { "samples" }
             } }
             tbody { @for (row, phases) in &rows { @for (name, latency) in phases {
                 tr {

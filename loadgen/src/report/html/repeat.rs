@@ -289,6 +289,7 @@ fn agent_numbers(rows: &[&Row<'_>]) -> Markup {
             } }
             tbody { @for row in rows { @for agent in &row.run.agents {
                 @let latency = &agent.latency_from_intended_ns;
+                @let lag = &agent.schedule_lag_ns;
                 tr {
                     th { (agent.name) @if rows.len() > 1 { ", " (row.name) } }
                     @if let Some(failure) = &agent.failure {
@@ -298,7 +299,7 @@ fn agent_numbers(rows: &[&Row<'_>]) -> Markup {
                         td { (STYLE.count(agent.messages_received)) }
                         td { (percentile(latency, latency.p50, 20)) }
                         td { (percentile(latency, latency.p99, 1_000)) }
-                        td { (percentile(&agent.schedule_lag_ns, agent.schedule_lag_ns.p99, 1_000)) }
+                        td { (percentile(lag, lag.p99, 1_000)) }
                         td { (measured(agent.cpu_ns_per_message, |ns| signed_duration(STYLE, ns))) }
                         td { (clock_of(agent)) }
                     }

@@ -29,6 +29,7 @@ impl Limit {
     /// Reads `p(99)<20ms`; other expressions are not drawn.
     pub(super) fn of(threshold: &ThresholdResult) -> Option<Self> {
         let text: String = threshold.expression.split_whitespace().collect();
+        let text = text.strip_prefix("latency.").unwrap_or(&text);
         let (percentile, rest) = text.strip_prefix("p(")?.split_once(')')?;
         let time = rest.strip_prefix('<')?;
         let time = time.strip_prefix('=').unwrap_or(time);
@@ -376,4 +377,54 @@ pub(super) fn failures(page: &Page<'_>) -> Vec<(String, String)> {
         Some((format!("{} ({})", row.name, row_name(row.run)), why.clone()))
     });
     failed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(expression: &str) -> Option<(f64, u64, String)> {
+        let threshold =
+            ThresholdResult { expression: expression.to_owned(), ..ThresholdResult::default() };
+        Limit::of(&threshold).map(|limit| (limit.quantile, limit.ns, limit.shown))
+    }
+
+    #[test]
+    fn limits_on_percentiles_from_intended_are_drawn_and_no_others() {
+        let expected = Some((0.99, 20_000_000, "p(99) < 20\u{a0}ms".to_owned()));
+        assert_eq!(limit("p(99)<20ms"), expected);
+        assert_eq!(limit("latency.p(99) <= 20ms"), expected);
+        for other in ["sent.p(99)<20ms", "p(99)>20ms", "gaps==0", "p(100)<1s", "p(x)<1s", "p(", ""]
+        {
+            assert_eq!(limit(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn lists_are_joined_as_in_speech() {
+        let parts = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(joined(&parts), "a, b and c");
+        assert_eq!(joined(&parts[..2]), "a and b");
+        assert_eq!(joined(&[]), "");
+        assert_eq!([plural(1, "core"), plural(2, "core")], ["core", "cores"]);
+        assert_eq!(capital("echo"), "Echo");
+    }
+
+    #[test]
+    fn costs_whose_intervals_touch_are_alike() {
+        let run = |costs: &[i64]| Run {
+            rounds: costs
+                .iter()
+                .map(|ns| crate::result::Round {
+                    server_cpu_ns_per_message_raw: Some(*ns),
+                    ..crate::result::Round::default()
+                })
+                .collect(),
+            ..Run::default()
+        };
+        assert!(is_alike(&run(&[10, 20]), &run(&[20, 30])));
+        assert!(!is_alike(&run(&[10, 20]), &run(&[21, 30])));
+        // One round has no range: nothing says that they are alike.
+        assert!(!is_alike(&run(&[10]), &run(&[10])));
+    }
 }

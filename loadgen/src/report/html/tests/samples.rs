@@ -11,9 +11,8 @@ use std::sync::LazyLock;
 use crate::bundle::encode_histogram;
 use crate::random::Random;
 use crate::result::{
-    Agent, Check, Churn, Confidence, Connections, Document, Ended, ErrorDetail, Fairness,
-    Histograms, Interval, Latency, Loadgen, Phases, Round, Run, Server, Slow, Source, Storm, Tcp,
-    ThresholdResult, WireShare, detail::Estimate, rounded,
+    Agent, Check, Churn, Document, Ended, ErrorDetail, Fairness, Interval, Latency, Phases, Run,
+    Slow, Storm, ThresholdResult, rounded,
 };
 use crate::samples;
 use crate::verdict::{State, Verdict};
