@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::sentence::{joined, plural};
 use super::{Page, STYLE, length};
+use crate::result::Ended;
 use crate::verdict::State;
 
 /// How a banner looks.
@@ -83,7 +84,8 @@ pub(super) fn banners(page: &Page<'_>) -> Markup {
             (trust(page))
             (thresholds(page))
             @if let Some(end) = page.early_end() {
-                (banner(Tone::Neutral, "Interrupted", &html! {
+                @let word = if page.document.ended == Ended::Aborted { "Aborted" } else { "Interrupted" };
+                (banner(Tone::Neutral, word, &html! {
                     p { (end) "; below is what was measured until then" }
                 }))
             }

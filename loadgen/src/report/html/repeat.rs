@@ -41,7 +41,7 @@ fn rounds(page: &Page<'_>) -> Markup {
     }
     let scale = scale(columns.iter().flat_map(|(_, columns)| columns));
     let tiles = html! {
-        div.quarters {
+        div.quarters.crowded[page.is_crowded()] {
             @for (row, columns) in &columns {
                 @let title = format!("Rounds over their median, {}", row.name);
                 @let words = Words {

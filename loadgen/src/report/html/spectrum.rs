@@ -193,9 +193,9 @@ fn draw(page: &Page<'_>, curves: &[Curve<'_, '_>], latency: Scale, size: Size) -
         top: 14.0,
         bottom: 46.0,
     };
-    let end = curves.iter().map(|curve| curve.last().0).fold(1.0, f64::max);
+    let end = curves.iter().map(|curve| curve.last().0).fold(0.0, f64::max);
     // Some room beyond the last line, to say that nothing is known there.
-    let places = Scale::Linear { low: 0.0, high: end * 1.09 };
+    let places = Scale::Linear { low: 0.0, high: (end * 1.09).max(1.0) };
     let x_end = frame.x(places.at(end));
     let x_title = frame.left + (frame.x_max() - frame.left) / 2.0;
     let too_few = size.pick("too few samples beyond here \u{2192}", "too few \u{2192}");
