@@ -84,7 +84,8 @@ pub(super) fn banners(page: &Page<'_>) -> Markup {
             (trust(page))
             (thresholds(page))
             @if let Some(end) = page.early_end() {
-                @let word = if page.document.ended == Ended::Aborted { "Aborted" } else { "Interrupted" };
+                @let is_aborted = page.document.ended == Ended::Aborted;
+                @let word = if is_aborted { "Aborted" } else { "Interrupted" };
                 (banner(Tone::Neutral, word, &html! {
                     p { (end) "; below is what was measured until then" }
                 }))
