@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use self::file::FileFlags;
-pub(crate) use self::outputs::{DiffFlags, OutputFlags, ReportFlags};
+pub(crate) use self::outputs::{DiffFlags, OutputFlags, RepeatFlags, ReportFlags};
 use self::speech::{RouteFlags, SpeechFlags};
 use self::units::Fraction;
 use self::url::Url;
@@ -99,6 +99,8 @@ pub(crate) struct RunFlags {
     pub(crate) file: FileFlags,
     #[command(flatten)]
     pub(crate) load: LoadFlags,
+    #[command(flatten)]
+    pub(crate) repeat: RepeatFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
 }

@@ -130,6 +130,7 @@ fn flags_that_cannot_be_read_exit_2() {
         "run ws://h/ --threshold p(99)<20",
         "run ws://h/ --threshold p99<20ms",
         "run ws://h/ --label x",
+        "run ws://h/ --repeat 0",
         "report",
         "diff one",
         "diff one two --equal 3",
@@ -167,6 +168,7 @@ fn impossible_plans_exit_104_with_one_line() {
         "compare http://127.0.0.1:1 -d 1s",
         "compare ws://127.0.0.1:1",
         "compare --server-command false",
+        "run ws://127.0.0.1:1/ --server-command false",
         "report /nowhere/run.json",
         "report /dev/null",
         "diff /nowhere/a.json /nowhere/b.json",
@@ -327,6 +329,25 @@ fn a_bundle_is_shown_again_added_and_compared() {
     assert!(stderr.contains("its schema is \"ringwire.result/9\""), "{stderr}");
     std::fs::remove_file(&bundle).expect("it can be removed");
     std::fs::remove_file(&plain).expect("it can be removed");
+}
+
+#[test]
+fn repetitions_are_rounds_and_say_whether_the_server_was_restarted() {
+    let address = echo_server();
+    let line = format!("run ws://{address}/echo -c 1 -d 300ms --repeat 5 --no-tui -o json=-");
+    let (code, stdout, stderr) = ended(&line);
+    assert_eq!(code, Some(0), "{stderr}");
+    let value: Value = serde_json::from_str(&stdout).expect("stdout is the result");
+    assert_eq!(validator::offences(&value), Vec::<String>::new());
+    let run = &value["runs"][0];
+    let rounds = run["rounds"].as_array().expect("there are rounds");
+    let received = |value: &Value| value["messages_received"].as_u64().unwrap_or(0);
+    assert_eq!(rounds.len(), 5);
+    assert_eq!(rounds.iter().map(received).sum::<u64>(), received(run));
+    assert_eq!(run["confidence"]["runs"], 5);
+    assert_eq!(run["confidence"]["is_server_restarted"], false);
+    assert!(run["confidence"]["p50_ns"]["low"].is_number());
+    assert!(stderr.contains("5, server not restarted; p50 "), "{stderr}");
 }
 
 #[test]

@@ -41,6 +41,20 @@ pub(crate) struct OutputFlags {
     pub(crate) quiet: bool,
 }
 
+/// Flags about measuring the same again.
+#[derive(Debug, Args)]
+pub(crate) struct RepeatFlags {
+    /// Measure this often; from 5 on with confidence intervals over the runs
+    #[arg(long, env = "LOADGEN_REPEAT", default_value = "1", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) repeat: u32,
+    /// Start this server afresh for every run, wait for its line `listening on ADDRESS`, measure
+    /// there, and stop it; {port} is filled in, the URL still says scheme and path
+    #[arg(long, env = "LOADGEN_SERVER_COMMAND", value_name = "COMMAND")]
+    #[arg(conflicts_with_all = ["server_pid", "unix_socket"])]
+    pub(crate) server_command: Option<String>,
+}
+
 /// Flags of `report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportFlags {

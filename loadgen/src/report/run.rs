@@ -5,7 +5,7 @@ use super::number::{INSUFFICIENT, Style};
 use super::{
     duration, errors, memory, or_not_measured, percentile, signed_duration, verdict_lines,
 };
-use crate::result::{Compression, Document, Latency, Run};
+use crate::result::{Compression, Confidence, Document, Estimate, Latency, Run};
 use crate::verdict::State;
 
 /// The summary as text. Quiet is the verdict and the answer only.
@@ -133,9 +133,27 @@ fn columns_of_facts(run: &Run, style: Style) -> String {
         "wire",
         format!("{per_message} a message; sent {sent}, received {received}; set-up {setup} each"),
     );
+    if let Some(confidence) = &run.confidence {
+        fact("runs", runs(confidence, style));
+    }
     fact("server", server(run, style));
     fact("loadgen", loadgen(run, style));
     text
+}
+
+/// How far the figures would move if all were done again.
+fn runs(confidence: &Confidence, style: Style) -> String {
+    let restarted = if confidence.is_server_restarted { "" } else { "not " };
+    let time = |estimate: &Estimate| {
+        let [value, low, high] =
+            [estimate.value, estimate.low, estimate.high].map(|ns| style.duration(ns));
+        format!("{value} [{low}-{high}]")
+    };
+    let shown = |estimate: &Option<Estimate>| {
+        estimate.as_ref().map_or_else(|| INSUFFICIENT.to_owned(), time)
+    };
+    let (p50, p99) = (shown(&confidence.p50_ns), shown(&confidence.p99_ns));
+    format!("{}, server {restarted}restarted; p50 {p50}, p99 {p99}", confidence.runs)
 }
 
 fn server(run: &Run, style: Style) -> String {
