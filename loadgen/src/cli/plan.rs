@@ -300,9 +300,10 @@ pub(crate) mod tests {
     #[test]
     fn every_flag_of_speech_reaches_the_scenario() {
         let scenario = planned(
-            "ws://127.0.0.1:1/{run}/{channel} --mode fanout -R 5 --channels 2 -1 a -1 {{b --ready c \
-             --expect d --reply-to 2=3 --reply-to {}=={} --publish-method put \
-             --publish-url http://127.0.0.1:2/{channel} --publish-header A:b --publish-body {stamp}!",
+            "ws://127.0.0.1:1/{run}/{channel} --mode fanout -R 5 --channels 2 -1 a -1 {{b \
+             --ready c --expect d --reply-to 2=3 --reply-to {}=={} --publish-method put \
+             --publish-url http://127.0.0.1:2/{channel} --publish-header A:b \
+             --publish-body {stamp}!",
         )
         .unwrap();
         let speech = &scenario.speech;

@@ -303,7 +303,8 @@ fn an_interrupted_run_ends_early_with_what_was_measured() {
 fn idle_connections_answer_pings_and_stay() {
     for transport in [Transport::Ws, Transport::Sse, Transport::LongPoll, Transport::Poll] {
         let server = Server::start(Mischief::None);
-        let outcome = measure(&scenario(&server, EngineChoice::Uring, Mode::Idle, transport));
+        let scenario = scenario(&server, EngineChoice::Uring, Mode::Idle, transport);
+        let outcome = measure(&Scenario { rate_per_s: None, ..scenario });
         assert_eq!((outcome.connections_open, outcome.connections_lost), (5, 0), "{transport}");
         // As in `assert_whole`: a busy machine may answer late.
         let is_well = outcome.errors.keys().all(|code| code == "poll.overlap");
