@@ -3,6 +3,7 @@
 //! Here only form is checked: a flag that cannot be read is a usage error, exit code 2. Whether
 //! the flags make sense together is decided by [`plan`], exit code 104.
 
+pub(crate) mod agents;
 pub(crate) mod file;
 pub(crate) mod outputs;
 pub(crate) mod plan;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Diff(DiffFlags),
     /// Say what this machine limits, and the command that cures it
     Doctor,
+    /// Take this machine's share of the plans that `run --nats URL` deals out
+    Agent(agents::AgentFlags),
     /// Be the client that a conformance suite tests (Autobahn's protocol): echo, case by case
     Testee(Box<TesteeFlags>),
 }
@@ -91,6 +94,8 @@ pub(crate) struct RunFlags {
     pub(crate) server: server::ServerFlags,
     #[command(flatten)]
     pub(crate) traffic: traffic::TrafficFlags,
+    #[command(flatten)]
+    pub(crate) agents: agents::AgentsFlags,
     #[command(flatten)]
     pub(crate) tls: TlsFlags,
     #[command(flatten)]

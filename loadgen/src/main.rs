@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agents;
 mod bundle;
 mod cli;
 mod commands;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Report(flags) => commands::report::report(flags),
         Command::Diff(flags) => commands::report::diff(flags),
         Command::Doctor => Ok(commands::doctor()),
+        Command::Agent(flags) => agents::serve(flags, &stop),
         Command::Testee(flags) => commands::testee::testee(flags, &stop),
     };
     let code = done.unwrap_or_else(|failure| {

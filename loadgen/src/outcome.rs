@@ -9,6 +9,7 @@ use std::fmt;
 use hdrhistogram::Histogram;
 pub use ringwire_protocol::ws::Deflate;
 use ringwire_ring::TcpInfo;
+use serde::{Deserialize, Serialize};
 
 pub use crate::recorder::Sparse;
 
@@ -384,7 +385,7 @@ pub struct Outcome {
 }
 
 /// What phase a run is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Opening connections.
     Connecting,
@@ -397,7 +398,7 @@ pub enum Phase {
 }
 
 /// How a run is doing, told once a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
     /// The phase.
     pub phase: Phase,
@@ -491,7 +492,7 @@ pub struct Snapshot {
 }
 
 /// One measuring thread in the last second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct ThreadNow {
     /// From intended to picked up, p99 of the last second.
     pub lag_p99_ns: u64,
@@ -502,7 +503,7 @@ pub struct ThreadNow {
 }
 
 /// The server in the last second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct ServerNow {
     /// CPU time over real time; above 1 with several threads.
     pub cpu_share: f64,

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::outcome::Outcome;
 
 /// Which part of a run this process carries out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Counted from 0.
     pub index: u32,
@@ -49,7 +51,7 @@ pub(crate) fn dealt(total: u32, index: usize, of: usize) -> u32 {
 }
 
 /// What a part has open once all its connections are open or refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// Open connections (without publishers') of each of its threads.
     pub subscribers: Vec<u32>,
@@ -60,7 +62,7 @@ pub struct Ready {
 }
 
 /// When all parts begin, and among whom the schedule is dealt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The schedule's origin, by this process's monotonic clock.
     pub origin_ns: u64,

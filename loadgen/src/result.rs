@@ -116,9 +116,6 @@ pub(crate) struct Run {
     /// Why a row of `compare` has no measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
-    /// Requests of the window, where subscribers ask: polls and long polls.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) requests: Option<u64>,
     /// Messages of a foreign server that are nobody's reply or delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) messages_other: Option<u64>,
@@ -331,13 +328,23 @@ pub(crate) fn command_line(words: impl IntoIterator<Item = String>) -> String {
         let file = path.rsplit('/').next().filter(|_| path.starts_with('/'));
         format!("{name}{}", file.unwrap_or(path))
     };
-    let shown = words.into_iter().map(|word| {
+    let shown = words.into_iter().map(|word| without_password(&word)).map(|word| {
         let parts: Vec<String> = word.split(' ').map(without_directory).collect();
         let word = parts.join(" ");
         let is_plain = !word.is_empty() && !word.contains([' ', '\'', '"', '\\', '$', '*']);
         if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
     });
     shown.collect::<Vec<_>>().join(" ")
+}
+
+/// A URL's user and password are nobody else's business.
+fn without_password(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => word.to_owned(),
+    }
 }
 
 /// A quotient; `None` when there is nothing to divide by.
@@ -382,10 +389,12 @@ mod tests {
             "--out",
             "json=/home/x/r.json",
             "http://h:1/channels/a",
+            "--nats=nats://me:se@cret@h:4222",
             "",
         ];
         let expected = "loadgen compare --server-command 'ringwire --listen 127.0.0.1:{port}' \
-                        --out json=r.json http://h:1/channels/a ''";
+                        --out json=r.json http://h:1/channels/a \
+                        '--nats=nats://***@h:4222' ''";
         assert_eq!(command_line(words.map(str::to_owned)), expected);
     }
 

@@ -302,6 +302,12 @@ impl Scenario {
         is_plain && traffic.slow.is_none() && self.mode != Mode::Churn
     }
 
+    /// Every server that load goes to.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        let publishing = self.speech.publishing.as_ref();
+        std::iter::once(&self.target).chain(publishing.map(|publishing| &publishing.target))
+    }
+
     /// Whether this can be measured at all.
     ///
     /// # Errors

@@ -59,7 +59,8 @@ impl Verdict {
         Self { state: State::Valid, reasons: Vec::new() }
     }
 
-    fn add(&mut self, state: State, reason: String) {
+    /// One more finding.
+    pub(crate) fn add(&mut self, state: State, reason: String) {
         self.state = self.state.max(state);
         self.reasons.push(reason);
     }

@@ -92,7 +92,7 @@ struct StageFlag {
 
 /// One `--source-ip`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SourceFlag {
+pub(crate) enum SourceFlag {
     Auto,
     Range(AddressRange),
 }
@@ -112,7 +112,7 @@ fn share(text: &str) -> Result<u64, String> {
     ppm.ok_or_else(|| format!("`{text}`: a share is 0.1 or 10%, with at most 6 decimals"))
 }
 
-fn source(text: &str) -> Result<SourceFlag, String> {
+pub(crate) fn source(text: &str) -> Result<SourceFlag, String> {
     if text == "auto" {
         return Ok(SourceFlag::Auto);
     }
@@ -253,7 +253,7 @@ fn total_rate(flags: &RunFlags, scenario: &Scenario) -> Result<Option<Rate>, Fai
 }
 
 /// The addresses that `--source-ip` names, of the target's family.
-fn sources(flags: &[SourceFlag], target: &Address) -> Result<Sources, Failure> {
+pub(crate) fn sources(flags: &[SourceFlag], target: &Address) -> Result<Sources, Failure> {
     let target = target.tcp().map(|address| address.ip());
     let mut ranges = Vec::new();
     for flag in flags {

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::watch::Watch;
 use super::{conclude, document, fit, style, surface, warn};
+use crate::agents;
 use crate::cli::{self, RepeatFlags, RunFlags};
 use crate::compare::server::ServerProcess;
 use crate::outputs;
 use crate::report;
 use crate::report::progress::Shown;
 use crate::report::title::Title;
-use crate::result::{Check, Ended, Round};
+use crate::result::{Check, Document, Ended, Round};
 use crate::summary;
 use crate::threshold::Threshold;
 use crate::verdict::{self, Evidence, Verdict};
@@ -26,25 +27,60 @@ const HISTORY: u64 = 100;
 /// The command.
 pub(crate) fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     outputs::check(&flags.output.out)?;
-    let scenario = fit(cli::plan::run(flags)?)?;
+    let scenario = cli::plan::run(flags)?;
     warn(&flags.tls);
-    let title = Title::of_run(&scenario, flags.url.scheme.name(), style());
-    let watched = if flags.output.abort_on_threshold { &flags.output.threshold[..] } else { &[] };
-    let measure = |shown: &Shown| repeat(&flags.repeat, &scenario, watched, shown, stop);
+    let document = match &flags.agents.nats {
+        Some(nats) => on_agents(flags, nats, &scenario, stop)?,
+        None => here(flags, &fit(scenario)?, stop)?,
+    };
+    let text = |document: &_| report::run::text(document, style(), flags.output.quiet);
+    Ok(conclude(document, &flags.output, text))
+}
+
+/// The thresholds that may end the run before its end.
+fn watched(flags: &RunFlags) -> &[Threshold] {
+    if flags.output.abort_on_threshold { &flags.output.threshold } else { &[] }
+}
+
+/// Carried out by agents: what they can open is theirs to know.
+fn on_agents(
+    flags: &RunFlags,
+    nats: &str,
+    scenario: &Scenario,
+    stop: &AtomicBool,
+) -> Result<Document, Failure> {
+    if flags.repeat.repeat > 1 || flags.repeat.server_command.is_some() {
+        let line = "--repeat and --server-command are not for --nats: start each run by itself";
+        return Err(Failure::configuration(line));
+    }
+    let title = Title::of_run(scenario, flags.url.scheme.name(), style());
+    let measure = |shown: &Shown| {
+        let watch = Watch::new(shown, watched(flags), stop);
+        let document = agents::control(&flags.agents, nats, scenario, &watch, stop)?;
+        let ended = if watch.has_aborted() { Ended::Aborted } else { document.ended };
+        Ok(Document { ended, ..document })
+    };
+    surface(&flags.output).show(title, stop, measure)
+}
+
+/// Measured by this process.
+fn here(flags: &RunFlags, scenario: &Scenario, stop: &AtomicBool) -> Result<Document, Failure> {
+    let title = Title::of_run(scenario, flags.url.scheme.name(), style());
+    let watched = watched(flags);
+    let measure = |shown: &Shown| repeat(&flags.repeat, scenario, watched, shown, stop);
     let all = surface(&flags.output).show(title, stop, measure)?;
     let ended = if all.has_aborted { Ended::Aborted } else { all.ended };
     let mut document = document(flags.load.seed, ended, all.verdict);
     let evidence = Evidence::of(scenario.rate_per_s.is_some(), &all.sum);
     (document.checks, document.findings) = (all.checks, verdict::findings(&evidence));
-    let mut run = summary::run(&scenario, &all.sum);
+    let mut run = summary::run(scenario, &all.sum);
     if flags.repeat.repeat > 1 {
         let is_restarted = flags.repeat.server_command.is_some();
         run.confidence = Some(summary::confidence(&all.rounds, is_restarted));
         run.rounds = all.rounds;
     }
     document.runs.push(run);
-    let text = |document: &_| report::run::text(document, style(), flags.output.quiet);
-    Ok(conclude(document, &flags.output, text))
+    Ok(document)
 }
 
 /// All repetitions.
