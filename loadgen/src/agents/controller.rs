@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use loadgen::outcome::{Failure, Phase, Progress, Snapshot, Tick};
+use loadgen::outcome::{Failure, Phase, Progress, Tick};
 use loadgen::part::{Part, Ready, Start};
 use loadgen::scenario::Scenario;
 
 use super::clock::{Exchange, Offset, best, by_agent, over_run};
 use super::desk::{Arrival, Desk, Mail};
+use super::member::{Member, State, is_sound, portion};
 use super::message::{
-    Assignment, Done, Letter, Offer, ToAgent, ToController, agent_subject, call_subject, is_name,
+    Assignment, Letter, Offer, ToAgent, ToController, agent_subject, call_subject, is_name,
     read_report,
 };
 use super::now::{sum, sum_ticks};
@@ -51,36 +52,6 @@ pub(super) struct Wish<'w> {
     pub(super) timeout_ns: u64,
     /// For people: where they are called.
     pub(super) server: &'w str,
-}
-
-/// How far an agent is.
-#[derive(Debug)]
-enum State {
-    Working,
-    Done(Box<Done>),
-    /// Why nothing came of it.
-    Lost(String),
-}
-
-/// One agent of the run.
-#[derive(Debug)]
-struct Member {
-    id: String,
-    offer: Offer,
-    part: Part,
-    /// Its clock against this one; `None` until measured.
-    offset: Option<Offset>,
-    ready: Option<Ready>,
-    tick: Option<Tick>,
-    snapshot: Option<Snapshot>,
-    heard_ns: u64,
-    state: State,
-}
-
-impl Member {
-    fn is_working(&self) -> bool {
-        matches!(self.state, State::Working)
-    }
 }
 
 /// What an agent said that is not dealt with on the way.
@@ -490,23 +461,4 @@ impl<'c, P: Post> Controller<'c, P> {
         }
         Event::Nothing
     }
-}
-
-/// Whether an agent can have opened this.
-fn is_sound(ready: &Ready, scenario: &Scenario, part: Part) -> bool {
-    let sum = |counts: &[u32]| counts.iter().map(|&count| u64::from(count)).sum::<u64>();
-    ready.subscribers.len() == ready.publishers.len()
-        && (1..=1_024).contains(&ready.subscribers.len())
-        && sum(&ready.subscribers) <= u64::from(part.own(scenario.connections))
-        && sum(&ready.publishers) <= u64::from(part.own(scenario.publishers))
-}
-
-fn portion(member: Member) -> Portion {
-    let Member { offer, part, offset, state, .. } = member;
-    let done = match state {
-        State::Done(done) => Ok(*done),
-        State::Lost(why) => Err(why),
-        State::Working => Err("it did not end".to_owned()),
-    };
-    Portion { name: offer.name, part, offset, done }
 }

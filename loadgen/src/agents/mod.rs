@@ -20,6 +20,7 @@ mod allowed;
 mod clock;
 mod controller;
 mod desk;
+mod member;
 mod message;
 mod now;
 mod post;

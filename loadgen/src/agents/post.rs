@@ -239,10 +239,13 @@ pub(super) mod tests {
 
     use super::*;
 
+    /// A subject, and somebody who listens to it.
+    type Line = (String, Sender<Received>);
+
     /// A server in memory: everyone who listens to a subject gets what is sent to it.
     #[derive(Debug, Clone, Default)]
     pub(in crate::agents) struct Exchange {
-        lines: Arc<Mutex<Vec<(String, Sender<Received>)>>>,
+        lines: Arc<Mutex<Vec<Line>>>,
     }
 
     /// One process's way over it, with a clock of its own.
