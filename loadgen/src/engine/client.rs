@@ -404,6 +404,9 @@ impl<D: Driver> Client<D> {
                 self.control.refuse(code, String::new);
             } else if self.schedule.is_some() {
                 self.ledger.lost += u32::from(is_subscriber);
+            } else {
+                // Nobody may be left to begin with, and then this is why.
+                self.control.refuse(code, String::new);
             }
         }
         self.end(member);

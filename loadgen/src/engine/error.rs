@@ -50,6 +50,8 @@ pub(crate) enum ErrorCode {
     /// The server hung up, or said nothing, before the handshake was over.
     TlsEnded,
     TlsTimeout,
+    /// TCP was connected, and the first request not answered.
+    HttpTimeout,
     /// The upgrade was answered with another status than 101.
     UpgradeStatus(u16),
     /// The 101's accept key is not the one to the request's key.
@@ -150,6 +152,7 @@ impl ErrorCode {
             Self::TlsProtocol => "the server broke TLS, or a record was changed on its way",
             Self::TlsEnded => "the server hung up during the TLS handshake",
             Self::TlsTimeout => "the TLS handshake was not over in time",
+            Self::HttpTimeout => "the server took the connection and did not answer in time",
             Self::UpgradeStatus(_) => "the upgrade was answered with this status instead of 101",
             Self::UpgradeAccept => "the 101 has the wrong Sec-WebSocket-Accept",
             Self::UpgradeSubprotocol => "the 101 has a subprotocol that was not offered",
@@ -190,6 +193,9 @@ impl ErrorCode {
             Self::Refused => "nothing listens there: start the server, or correct the URL's port",
             Self::Backlog => "lower --connect-rate, or raise the server's listen backlog",
             Self::Timeout => "no answer: check address and firewall, or lower --connect-rate",
+            Self::HttpTimeout => {
+                "see what the server waits for, its load and its log, or lower --connect-rate"
+            }
             Self::Unreachable => "no route to it: check the address",
             Self::Reset | Self::HttpEnded => {
                 "the server hangs up: see its log, its limits, and whether it speaks TLS"
@@ -288,6 +294,7 @@ impl fmt::Display for ErrorCode {
             Self::TlsProtocol => f.write_str("tls.protocol"),
             Self::TlsEnded => f.write_str("tls.ended"),
             Self::TlsTimeout => f.write_str("tls.timeout"),
+            Self::HttpTimeout => f.write_str("http.timeout"),
             Self::UpgradeStatus(status) => write!(f, "upgrade.status.{status}"),
             Self::UpgradeAccept => f.write_str("upgrade.accept"),
             Self::UpgradeSubprotocol => f.write_str("upgrade.subprotocol"),

@@ -162,6 +162,7 @@ impl<D: Driver> Client<D> {
                 let code = match is_tls {
                     true => ErrorCode::TlsTimeout,
                     false if is_asking && is_long_poll => ErrorCode::PollSilent,
+                    false if member.phase == Phase::Opening => ErrorCode::HttpTimeout,
                     false => ErrorCode::Timeout,
                 };
                 self.lose(position, code);

@@ -28,6 +28,9 @@ const BATCH_SENDS_COMPRESSED: usize = 8;
 /// A message above this goes to the outbox at once.
 pub(super) const ARENA_MESSAGE_BYTES_MAX: usize = BATCH_ARENA_BYTES - BATCH_BYTES;
 
+/// Who pings and does not read gets no further pong once so many bytes wait for its socket.
+const PONG_BYTES_WAITING_MAX: usize = 64 * 1024;
+
 /// Bytes of a position in a request: 16 digits, a colon, 20 digits.
 pub(super) const POSITION_BYTES_MAX: usize = 37;
 
@@ -345,6 +348,10 @@ impl<D: Driver> Client<D> {
 
     /// Answers pings whose payloads stand in `pings`, each behind its length.
     pub(super) fn answer_pings(&mut self, position: usize, mut pings: &[u8]) {
+        let outbox = self.members[position].outbox.as_ref();
+        if outbox.is_some_and(|outbox| outbox.queued_bytes() >= PONG_BYTES_WAITING_MAX) {
+            return;
+        }
         while let Some((&len, rest)) = pings.split_first() {
             let (payload, rest) = rest.split_at(usize::from(len).min(rest.len()));
             pings = rest;

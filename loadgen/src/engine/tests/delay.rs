@@ -97,6 +97,7 @@ pub(super) struct DelayServer {
     driver: SimDriver,
     law: Law,
     mischief: Mischief,
+    pings: usize,
     /// How long after the first message it stands still, and for how long.
     stall: Option<(u64, u64)>,
     first_ns: Option<u64>,
@@ -123,6 +124,7 @@ impl DelayServer {
             driver,
             law,
             mischief: Mischief::default(),
+            pings: 0,
             stall: None,
             first_ns: None,
             peers: HashMap::new(),
@@ -138,6 +140,12 @@ impl DelayServer {
 
     pub(super) fn with_stall(mut self, after_first_ns: u64, length_ns: u64) -> Self {
         self.stall = Some((after_first_ns, length_ns));
+        self
+    }
+
+    /// With the first message of a connection it sends so many pings, and reads no more.
+    pub(super) fn with_pings(mut self, count: usize) -> Self {
+        self.pings = count;
         self
     }
 
@@ -237,6 +245,13 @@ impl DelayServer {
         let mut cursor = Cursor::new(&mut bytes);
         while let Some(event) = inbound.next(&mut cursor, &LIMITS).expect("good frames") {
             match event {
+                Event::Message { .. } if self.pings > 0 => {
+                    for _ in 0..self.pings {
+                        encode_frame(&mut peer.out, Opcode::Ping, &[b'p'; 125], None);
+                    }
+                    self.driver.receive(slot, false);
+                    break;
+                }
                 Event::Message { payload, .. } if is_echo => {
                     let item = self.item(payload);
                     self.keep(item, |item| Kept::Echo(slot, item));

@@ -379,3 +379,17 @@ fn what_a_server_loses_repeats_swaps_and_damages_is_counted_to_the_message() {
         });
     }
 }
+
+#[test]
+fn who_pings_and_does_not_read_is_not_answered_without_end() {
+    each_seed(1, |seed| {
+        let scenario = Scenario { in_flight: Some(1), ..echo(2, 10, 1_000) };
+        let (Run { ledger, .. }, _) =
+            run(seed, &scenario, |sim| DelayServer::new(sim, Law::Constant(0)).with_pings(8_000));
+        // Two messages that nobody read, and pongs: what two sockets hold, and as much again.
+        assert_eq!((ledger.sent_of_window, ledger.received_of_window), (2, 0));
+        let asked_bytes = 2 * 8_000 * 131;
+        assert_eq!(ledger.wire.received, 2 * 8_000 * 127);
+        assert!(ledger.wire.sent < asked_bytes / 5, "{} bytes of pongs", ledger.wire.sent);
+    });
+}
