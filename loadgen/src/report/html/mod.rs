@@ -9,6 +9,8 @@ mod connections;
 mod cost;
 mod data;
 mod detail;
+#[cfg_attr(not(test), allow(dead_code, reason = "`diff --out html` calls it"))]
+mod diff;
 mod figures;
 mod machine;
 mod palette;
@@ -28,6 +30,7 @@ use self::row::{Row, rows};
 use self::sentence::Limit;
 use self::svg::{Frame, Size};
 use super::number::{INSUFFICIENT, NOT_MEASURED, Style};
+use crate::diff::Comparison;
 use crate::result::{Document, Latency};
 use crate::verdict::State;
 
@@ -79,6 +82,12 @@ impl<'d> Page<'d> {
     fn is_about_messages(&self) -> bool {
         self.rows.iter().any(|row| !matches!(row.run.mode.as_str(), "idle" | "churn"))
     }
+}
+
+/// The page of two results beside each other.
+#[cfg_attr(not(test), allow(dead_code, reason = "`diff --out html` calls it"))]
+pub(crate) fn diff(comparison: &Comparison) -> String {
+    diff::page(comparison)
 }
 
 /// The page of a result.

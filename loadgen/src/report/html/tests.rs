@@ -307,3 +307,31 @@ fn connections_alone_have_a_page_too() {
     let nothing = Document { runs: Vec::new(), ..samples::churn() };
     assert!(words(&page(&nothing)).contains("Nothing was measured."));
 }
+
+#[test]
+fn two_results_beside_each_other_are_a_forest() {
+    let old = samples::comparison();
+    let mut new = samples::comparison();
+    new.machine.cpu_model = Some(HOSTILE.to_owned());
+    for round in new.runs.iter_mut().flat_map(|run| &mut run.rounds) {
+        let p99 = &mut round.latency_from_intended_ns.p99;
+        *p99 = p99.map(|ns| ns / 2);
+    }
+    let comparison = crate::diff::compare(&old, &new, 0.03, true).unwrap();
+    let page = diff(&comparison);
+    assert_balanced("diff", &page);
+    assert!(!page.contains(HOSTILE));
+    let text = words(&page);
+    assert!(text.contains("Not the same conditions machine.cpu_model"), "{text}");
+    for row in &comparison.rows {
+        let said = format!("{}, {}", row.transport, row.metric.name());
+        assert!(text.contains(&said), "{said}\n{text}");
+        assert!(text.contains(&row.word.text(0.03)), "{text}");
+    }
+    let drawn = comparison.rows.iter().filter(|row| row.ratio.is_some()).count();
+    let chart = between(&page, "<svg class=\"w\"", "</svg>")[0];
+    assert_eq!(chart.matches("<g class=\"other\">").count(), drawn);
+    if let Some(folder) = std::env::var_os("LOADGEN_HTML_SAMPLES") {
+        std::fs::write(std::path::Path::new(&folder).join("diff.html"), page).unwrap();
+    }
+}
