@@ -345,6 +345,7 @@ fn repetitions_are_rounds_and_say_whether_the_server_was_restarted() {
     assert_eq!(rounds.len(), 5);
     assert_eq!(rounds.iter().map(received).sum::<u64>(), received(run));
     assert_eq!(run["confidence"]["runs"], 5);
+    assert_eq!(run["connection_counts"]["open"], 1);
     assert_eq!(run["confidence"]["is_server_restarted"], false);
     assert!(run["confidence"]["p50_ns"]["low"].is_number());
     assert!(stderr.contains("5, server not restarted; p50 "), "{stderr}");

@@ -78,6 +78,8 @@ fn here(flags: &RunFlags, scenario: &Scenario, stop: &AtomicBool) -> Result<Docu
         let is_restarted = flags.repeat.server_command.is_some();
         run.confidence = Some(summary::confidence(&all.rounds, is_restarted));
         run.rounds = all.rounds;
+        // The same connections again, not more of them at once.
+        run.connection_counts.open = run.connection_counts.open.min(run.connections);
     }
     document.runs.push(run);
     Ok(document)
