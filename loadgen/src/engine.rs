@@ -11,6 +11,7 @@ pub(crate) mod codec;
 mod conductor;
 mod control;
 mod cost;
+pub(crate) mod curve;
 pub(crate) mod error;
 mod fairness;
 mod gauge;
@@ -47,7 +48,7 @@ use client::Client;
 use conductor::{Conductor, Next};
 use control::Control;
 use cost::Costs;
-use ledger::Ledger;
+use ledger::{Ledger, StormBook};
 use plan::Plan;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -106,7 +107,7 @@ fn run_plan(
     let bells = Arc::new(bells);
     let plan = Arc::new(plan);
     let bell = bells.bell(threads);
-    let control = Control::new(threads, plan.channels.len(), Some(bell));
+    let control = Control::new(threads, plan.channels.len(), Some(bell)).with_budget(plan.budget());
     let control = Arc::new(control.live(progress.is_live()));
     let conductor =
         Conductor::new(Arc::clone(&plan), Arc::clone(&control), Some(costs)).with_meeting(meeting);
@@ -330,6 +331,15 @@ fn account(ledger: Ledger, conductor: Conductor, crew: &Crew) -> Account {
     }
 }
 
+/// Replies and deliveries that should have come.
+fn expected(scenario: &Scenario, ledger: &Ledger, control: &Control) -> u64 {
+    match scenario.mode {
+        Mode::Echo => ledger.sent_of_window * u64::from(scenario.speech.replies()),
+        Mode::Idle | Mode::Churn => ledger.sent_of_window,
+        Mode::Fanout => control.deliveries_expected(),
+    }
+}
+
 fn handshakes(ledger: &Ledger) -> Handshakes {
     Handshakes { time: ledger.tls.histogram(), resumed: ledger.tls_resumed }
 }
@@ -339,11 +349,7 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
     let (ended, measured_ns) = conductor.result();
     let control = &crew.control;
     let scenario = &crew.plan.scenario;
-    let expected = match scenario.mode {
-        Mode::Echo => ledger.sent_of_window * u64::from(scenario.speech.replies()),
-        Mode::Idle | Mode::Churn => ledger.sent_of_window,
-        Mode::Fanout => control.deliveries_expected(),
-    };
+    let expected = expected(scenario, &ledger, control);
     let timeline = conductor.timeline(&mut ledger);
     let intervals = timeline.intervals(measured_ns, |from, to| conductor.offered(from, to));
     let offered = conductor.offered(0, measured_ns);
@@ -391,7 +397,7 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
         offered_count: offered,
         picked_up_count: picked_up,
         sent_count: ledger.sent_of_window,
-        has_latencies: scenario.mode != Mode::Idle,
+        has_latencies: scenario.mode != Mode::Idle || is_open_loop,
         is_even: scenario.is_even(),
         surroundings: conductor.surroundings(),
         generator: costs.map(|costs| costs.generator(measured_ns)).unwrap_or_default(),
@@ -403,6 +409,9 @@ fn outcome(mut ledger: Ledger, mut conductor: Conductor, crew: &Crew) -> Outcome
         reconnects: ledger.reconnects,
         tls: scenario.secure.as_ref().map(|_| handshakes(&ledger)),
         compression: scenario.compression.map(|_| ledger.compressed),
+        storms: ledger.storms.iter().map(StormBook::told).collect(),
+        slow_open: ledger.slow_open,
+        slow_closed: ledger.slow_closed,
         engine: crew.engine.name(),
     }
 }

@@ -267,6 +267,17 @@ impl Compressed {
     }
 }
 
+/// What came of one storm: all subscribers dropped at once.
+#[derive(Clone, Debug)]
+pub struct Storm {
+    /// Connections that were dropped.
+    pub dropped: u64,
+    /// Those that were open again within the window.
+    pub reopened: u64,
+    /// From the drop to open again.
+    pub reopen: Histogram<u64>,
+}
+
 /// Everything one run measured.
 ///
 /// "Of the window" means: intended (open loop) or sent (closed loop) within it; such a message
@@ -380,6 +391,12 @@ pub struct Outcome {
     pub tls: Option<Handshakes>,
     /// What came of offering compression; `None`: it was not offered.
     pub compression: Option<Compressed>,
+    /// In the order of the scenario; those that the run did not reach are missing.
+    pub storms: Vec<Storm>,
+    /// Slow readers that were open; they are in none of the figures above.
+    pub slow_open: u64,
+    /// Those that the server cut off.
+    pub slow_closed: u64,
     /// The engine that carried the client, `"uring"` or `"epoll"`.
     pub engine: &'static str,
 }

@@ -112,6 +112,9 @@ pub(crate) fn outcome() -> Outcome {
         reconnects: 0,
         compression: None,
         tls: None,
+        storms: Vec::new(),
+        slow_open: 0,
+        slow_closed: 0,
         engine: "uring",
     }
 }

@@ -4,6 +4,7 @@
 //! from the window; rates and losses are of the window's own messages.
 
 mod parts;
+mod traffic;
 
 use loadgen::outcome::{
     Compressed, Ended as EngineEnded, Interval as EngineInterval, Outcome, ServerCost, ServerSource,
@@ -23,8 +24,10 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
     let interval_ns = u64::try_from(scenario.poll_interval.as_nanos()).unwrap_or(u64::MAX);
     let delivered = outcome.deliveries_in_window;
     let wire_bytes = outcome.wire_bytes_sent + outcome.wire_bytes_received;
-    let setup_bytes = outcome.setup_bytes_sent + outcome.setup_bytes_received;
     let connections = u64::from(outcome.connections_open);
+    let is_churn = scenario.mode == Mode::Churn;
+    let opened = if is_churn { outcome.connect.len() } else { connections };
+    let setup_bytes = outcome.setup_bytes_sent + outcome.setup_bytes_received;
     let is_closed_loop = scenario.rate_per_s.is_none() && scenario.mode == Mode::Echo;
     Run {
         transport: scenario.transport.name().to_owned(),
@@ -58,7 +61,7 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         wire_bytes_sent: outcome.wire_bytes_sent,
         wire_bytes_received: outcome.wire_bytes_received,
         wire_bytes_per_message: per(wire_bytes, delivered),
-        setup_bytes_per_connection: per(setup_bytes, connections).map(rounded),
+        setup_bytes_per_connection: per(setup_bytes, opened).map(rounded),
         server: outcome.server.map(|cost| server(&cost, delivered, connections)),
         loadgen: generator(outcome),
         intervals: intervals(outcome),
@@ -76,6 +79,9 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         tcp: parts::tcp(outcome),
         wire_share: parts::wire_share(outcome),
         error_details: parts::error_details(outcome),
+        storms: traffic::storms(scenario, outcome),
+        churn: traffic::churn(scenario, outcome),
+        slow: traffic::slow(scenario, outcome),
         ..Run::default()
     }
 }
@@ -90,7 +96,7 @@ fn offered_per_s(scenario: &Scenario) -> Option<f64> {
 }
 
 fn achieved_per_s(scenario: &Scenario, outcome: &Outcome) -> Option<f64> {
-    let is_measured = scenario.mode != Mode::Idle;
+    let is_measured = scenario.mode != Mode::Idle || scenario.rate_per_s.is_some();
     let per_ns = per(outcome.messages_received, outcome.measured_ns);
     per_ns.filter(|_| is_measured).map(|per_ns| per_ns * 1e9)
 }

@@ -4,13 +4,16 @@
 //! clock reading per turn times everything received in it; at most one send per socket and batch,
 //! and none while an earlier one waits; messages keep their intended time however long they wait.
 
+mod churn;
 mod goodbye;
 mod open;
 mod say;
 mod schedule;
 mod script;
 mod secure;
+mod slow;
 mod sockets;
+mod storm;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,9 +31,13 @@ use crate::engine::ledger::{Ledger, Window};
 use crate::engine::member::{Member, Part, Phase, Speech};
 use crate::engine::plan::Plan;
 use crate::engine::sequence::Tracker;
+use crate::scenario::Transport;
+use churn::Churn;
 use open::Connecting;
 use schedule::Schedule;
+use slow::SlowPace;
 use sockets::Sighting;
+use storm::Storms;
 
 /// A connection that said nothing for this long may be ended by its server, and is opened again;
 /// one that ends sooner without an answer is refused, or the two would go on for ever.
@@ -54,6 +61,9 @@ pub(crate) struct Client<D> {
     /// By slot index: the position in `members`, or [`NOBODY`].
     owners: Vec<u32>,
     connecting: Connecting,
+    churn: Churn,
+    storms: Storms,
+    slow: SlowPace,
     schedule: Option<Schedule>,
     batch: Batch,
     /// Counts batches, so that a member knows whether it is in the present one.
@@ -87,6 +97,8 @@ pub(crate) struct Client<D> {
     open: u32,
     /// Messages picked up or sent, without a reply.
     pending: u64,
+    /// Messages taken off the run's budget.
+    claimed: u64,
     /// Set once the run is over: until when the peers' answers to Close are awaited.
     goodbye_until_ns: Option<u64>,
 }
@@ -106,7 +118,8 @@ impl<D: Driver> Client<D> {
         let is_live = control.is_live;
         let sketches = Sketches::new(subscribers, plan.scenario.connections);
         driver.watch_every(sockets::stride(&plan));
-        let connecting = Connecting::new(&plan, subscribers, now_ns);
+        let connecting = Connecting::new(&plan, members.len(), subscribers, now_ns);
+        let churn = Churn::new(plan.scenario.mode, members.len());
         Self {
             driver,
             plan,
@@ -116,6 +129,9 @@ impl<D: Driver> Client<D> {
             trackers,
             owners: Vec::new(),
             connecting,
+            churn,
+            storms: Storms::default(),
+            slow: SlowPace::default(),
             schedule: None,
             batch: Batch::new(),
             batch_number: 1,
@@ -138,6 +154,7 @@ impl<D: Driver> Client<D> {
             now_ns,
             open: 0,
             pending: 0,
+            claimed: 0,
             goodbye_until_ns: None,
         }
     }
@@ -155,6 +172,9 @@ impl<D: Driver> Client<D> {
         }
         self.completions = completions;
         self.connect_more();
+        self.storm_due();
+        self.churn_due();
+        self.pace_slow();
         self.pick_up_due();
         self.poll_due();
         while let Some(member) = self.ready.pop() {
@@ -169,7 +189,15 @@ impl<D: Driver> Client<D> {
     /// The books, with what was never answered.
     pub(crate) fn into_ledger(mut self) -> Ledger {
         self.ledger.spread = self.sketches.spread();
-        for member in &self.members {
+        let (unfinished, unbegun) = self.churn.unfinished();
+        for _ in 0..unfinished {
+            self.ledger.error(ErrorCode::Unanswered);
+        }
+        for _ in 0..unbegun {
+            self.ledger.error(ErrorCode::Unsent);
+        }
+        let members = if self.churn.is_on() { &[][..] } else { &self.members };
+        for member in members {
             for _ in 0..member.outstanding() {
                 self.ledger.error(ErrorCode::Unanswered);
             }
@@ -188,9 +216,20 @@ impl<D: Driver> Client<D> {
             schedule.deadline_ns(self.now_ns, self.control.window_end_ns())
         });
         let goodbye = self.goodbye_until_ns.unwrap_or(u64::MAX);
+        let special = match self.goodbye_until_ns {
+            Some(_) => u64::MAX,
+            None => {
+                let returning_ns = match self.connecting.has_room() {
+                    true => self.storms.returning_ns(),
+                    false => u64::MAX,
+                };
+                let storm_ns = self.storm_ns().min(returning_ns);
+                storm_ns.min(self.churn.deadline_ns()).min(self.slow.deadline_ns())
+            }
+        };
         // Whether somebody looks on or not, so that it makes no difference.
         let hand = if self.has_news { self.ledger.second_end_ns(self.now_ns) } else { u64::MAX };
-        schedule.min(self.connecting.deadline_ns()).min(goodbye).min(hand)
+        schedule.min(self.connecting.deadline_ns()).min(goodbye).min(hand).min(special)
     }
 
     /// Takes note of what the conductor decided.
@@ -224,12 +263,24 @@ impl<D: Driver> Client<D> {
 
     fn report(&self) {
         let report = &self.control.reports[self.thread];
+        let returning = match self.churn.is_on() {
+            true if self.churn.is_hopeless(self.now_ns) => 0,
+            true => self.members.len(),
+            false => self.storms.waiting() + self.connecting.opening,
+        };
+        let returning = u32::try_from(returning).unwrap_or(u32::MAX);
+        report.returning.store(returning, Ordering::Relaxed);
         report.open.store(self.open, Ordering::Relaxed);
         report.sent.store(self.ledger.sent_total, Ordering::Relaxed);
         report.received.store(self.ledger.received_total, Ordering::Relaxed);
         report.errors.store(self.ledger.errors_total, Ordering::Relaxed);
         report.received_of_window.store(self.ledger.received_of_window, Ordering::Relaxed);
         report.pending.store(self.pending, Ordering::Relaxed);
+        if self.claimed != report.claimed.swap(self.claimed, Ordering::AcqRel)
+            && self.control.is_spent()
+        {
+            self.control.ring_conductor();
+        }
         let is_past = self.now_ns >= self.control.window_end_ns();
         report.is_past_window.store(is_past, Ordering::Release);
     }
@@ -275,7 +326,11 @@ impl<D: Driver> Client<D> {
     }
 
     fn received(&mut self, member: usize, mut lease: Lease) {
-        self.count_received(member, lease.len() as u64);
+        let bytes = lease.len() as u64;
+        self.count_received(member, bytes);
+        if self.members[member].is_slow {
+            self.slow_read(member, bytes);
+        }
         if self.members[member].tls.is_some() {
             self.open_records(member, &mut lease);
         } else {
@@ -299,16 +354,22 @@ impl<D: Driver> Client<D> {
         let answered = self.members[member].answered;
         let result = ear.hear(&mut self.members[member], bytes);
         let heard = ear.heard;
-        self.pending = self.pending.saturating_sub(self.members[member].answered - answered);
+        // A cycle is pending until its end, and not only until its reply.
+        if !self.churn.is_on() {
+            self.pending = self.pending.saturating_sub(self.members[member].answered - answered);
+        }
         self.act(member, heard, result);
     }
 
     /// Does what was heard.
     fn act(&mut self, member: usize, heard: Heard, result: Result<(), ErrorCode>) {
-        if let Some(refusal) = heard.refusal
+        if let Some(refusal) = &heard.refusal
             && let Err(code) = result
         {
-            self.control.refuse(code, || refusal);
+            self.control.refuse(code, || refusal.clone());
+        }
+        if self.churn.is_on() {
+            return self.act_on_cycle(member, &heard, result);
         }
         if heard.is_upgraded {
             self.say_first(member);
@@ -332,14 +393,27 @@ impl<D: Driver> Client<D> {
         }
         match result {
             Err(code) => self.lose(member, code),
+            Ok(()) if self.members[member].must_reconnect && self.parks(member) => {
+                self.park(member);
+            }
             Ok(()) if self.members[member].must_reconnect => self.reconnect(member),
             Ok(()) if heard.is_ready || heard.is_open => self.make_ready(member),
             Ok(()) => {}
         }
     }
 
+    /// Whether `member` has nothing to ask until its next poll is due, and needs no connection.
+    fn parks(&self, member: usize) -> bool {
+        let scenario = &self.plan.scenario;
+        let is_subscriber = self.members[member].part == Part::Subscriber;
+        is_subscriber && !scenario.traffic.is_keep_alive && scenario.transport == Transport::Poll
+    }
+
     fn count_received(&mut self, member: usize, bytes: u64) {
         let in_window = self.ledger.is_in_window();
+        if self.members[member].is_slow {
+            return;
+        }
         match &self.members[member] {
             Member { part: Part::Subscriber, was_open: false, .. } => {
                 self.ledger.setup.received += bytes;
@@ -361,6 +435,10 @@ impl<D: Driver> Client<D> {
     //# If at any point the underlying transport layer connection is unexpectedly lost, the
     //# client MUST _Fail the WebSocket Connection_.
     fn ended(&mut self, member: usize, result: Result<(), Errno>) {
+        if self.members[member].is_closing && result.is_ok() {
+            let said_ns = self.now_ns;
+            return self.finish_cycle(member, said_ns);
+        }
         let code = match result {
             Err(errno) => ErrorCode::of(errno),
             Ok(()) if self.members[member].is_shaking_hands() => ErrorCode::TlsEnded,
@@ -395,7 +473,18 @@ impl<D: Driver> Client<D> {
         if self.members[member].phase == Phase::Ended {
             return;
         }
+        let Member { is_slow, is_returning, was_open, .. } = self.members[member];
         if self.goodbye_until_ns.is_none() {
+            if self.churn.is_on() && (was_open || self.schedule.is_some()) {
+                return self.fail_cycle(member, code);
+            }
+            if is_returning {
+                return self.retry(member, code);
+            }
+            if is_slow && was_open {
+                self.ledger.slow_closed += 1;
+                return self.end(member);
+            }
             self.ledger.error(code);
             let is_subscriber = self.members[member].part == Part::Subscriber;
             if !self.members[member].was_open {
@@ -424,8 +513,8 @@ impl<D: Driver> Client<D> {
         self.pending = self.pending.saturating_sub(member.outstanding() + member.late_count());
         self.ledger.waiting -= member.late_count();
         if member.part == Part::Subscriber && member.was_open {
-            self.open -= 1;
-            if !has_begun {
+            self.open -= u32::from(!member.is_returning);
+            if !has_begun && !member.is_slow {
                 let channel = member.channel as usize;
                 self.control.subscribed[channel].fetch_sub(1, Ordering::Relaxed);
             }

@@ -4,6 +4,7 @@
 //! control. Invariant: the window begins only when every connection is open or refused, and its
 //! times are set once; only an end before the end may be brought forward.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use crate::engine::control::{Begin, Control};
 use crate::engine::cost::Costs;
 use crate::engine::ledger::Ledger;
-use crate::engine::pacer::{Pacer, Share};
+use crate::engine::pacer::{Share, Timetable};
 use crate::engine::plan::Plan;
 use crate::engine::timeline::Timeline;
 use crate::engine::watch::{Situation, Watch};
@@ -64,6 +65,8 @@ pub(crate) struct Conductor {
     pub(crate) costs: Option<Costs>,
     /// Where the other parts of the run are met; none where this is all of it.
     meeting: Option<Arc<dyn Meeting>>,
+    /// Tells what the schedule has in a second; asked with times that rise.
+    timetable: RefCell<Option<Timetable>>,
     watch: Watch,
     /// Messages in flight, each time that was looked at in the window, and how often.
     in_flight: (u64, u64),
@@ -81,6 +84,7 @@ impl Conductor {
             control,
             costs,
             meeting: None,
+            timetable: RefCell::new(None),
             watch: Watch::default(),
             in_flight: (0, 0),
             stage: Stage::Connecting,
@@ -195,18 +199,15 @@ impl Conductor {
     /// How many of the messages that the schedule has from one time to another are this part's.
     fn scheduled(&self, from_ns: u64, to_ns: u64) -> Option<u64> {
         let scenario = &self.plan.scenario;
-        let is_open_loop = self.plan.is_open_loop() && scenario.mode != Mode::Idle;
-        let rate = scenario.rate_per_s.filter(|_| is_open_loop)?;
         let begin = self.control.begin()?;
-        let pacer = Pacer::new(begin.origin_ns, rate);
-        let (first, end) = (pacer.count_before(from_ns), pacer.count_before(to_ns));
+        let mut timetable = self.timetable.borrow_mut();
+        let timetable = timetable.as_mut()?;
+        let mut first_from = |at_ns| timetable.first_from(at_ns).min(begin.number_end);
+        let (first, end) = (first_from(from_ns), first_from(to_ns));
         if !self.plan.part.is_shared() {
             return Some(end.saturating_sub(first));
         }
-        let counts = match scenario.mode {
-            Mode::Fanout => &begin.publishers,
-            Mode::Echo | Mode::Idle | Mode::Churn => &begin.subscribers,
-        };
+        let counts = self.plan.senders(begin);
         let threads = begin.first_thread..begin.first_thread + scenario.threads;
         let shares = threads.map(|thread| Share::new(counts, thread));
         let own = |share: Share| share.count_below(end).saturating_sub(share.count_below(first));
@@ -232,6 +233,11 @@ impl Conductor {
             }
             Stage::Warmup { .. } | Stage::Measuring { .. } => {
                 self.end_early(now_ns, Ended::Interrupted);
+            }
+            // Nobody wants to wait for replies any more.
+            Stage::Draining { .. } if self.ended == Ended::Completed => {
+                self.ended = Ended::Interrupted;
+                self.finish();
             }
             Stage::Connecting | Stage::Draining { .. } | Stage::Finished => {}
         }
@@ -286,9 +292,19 @@ impl Conductor {
         let Start { origin_ns, subscribers, publishers, first_thread } = start;
         let scenario = &self.plan.scenario;
         let start_ns = origin_ns + ns(scenario.warmup);
-        let end_ns = start_ns + ns(scenario.duration);
+        let mut end_ns = start_ns.saturating_add(ns(scenario.duration));
         let window_start_ns = start_ns;
-        let begin = Begin { origin_ns, window_start_ns, subscribers, publishers, first_thread };
+        let number_end = u64::MAX;
+        let mut begin =
+            Begin { origin_ns, window_start_ns, subscribers, publishers, first_thread, number_end };
+        let mut timetable = self.plan.timetable(&begin);
+        if let (Some(timetable), Some(count)) = (&mut timetable, scenario.traffic.count) {
+            // Known now: the schedule says when the last of them is due.
+            begin.number_end = timetable.first_from(start_ns).saturating_add(count);
+            end_ns = end_ns.min(timetable.intended_ns(begin.number_end - 1).saturating_add(1));
+        }
+        // One that is asked for counts begins anew.
+        self.timetable = RefCell::new(self.plan.timetable(&begin));
         self.control.set_begin(begin, end_ns);
         self.stage = Stage::Warmup { start_ns };
         self.has_news = true;
@@ -328,10 +344,18 @@ impl Conductor {
     }
 
     fn step_measuring(&mut self, now_ns: u64, start_ns: u64) -> u64 {
-        let is_empty = self.control.each(|report| &report.open).iter().all(|&open| open == 0);
+        let open = self.control.each(|report| &report.open);
+        let returning = self.control.each(|report| &report.returning);
+        let is_empty = open.iter().chain(&returning).all(|&count| count == 0);
         // Of a part, others may still be at work: whether all is lost is not known here.
         if is_empty && self.plan.connections() > 0 && !self.plan.part.is_shared() {
             self.end_early(now_ns, Ended::Aborted);
+        }
+        // Ends behind the last message that the budget allowed: all of them were sent before now.
+        if let Some(budget) = self.plan.budget()
+            && self.control.sum(|report| &report.claimed) >= budget
+        {
+            self.control.end_window(now_ns + 1);
         }
         let end_ns = self.control.window_end_ns();
         if now_ns < end_ns {
@@ -355,11 +379,16 @@ impl Conductor {
 
     /// Whether everything that can come has come.
     fn is_drained(&self) -> bool {
-        if self.plan.scenario.mode == Mode::Idle || self.ended == Ended::Aborted {
+        let is_silent = self.plan.scenario.mode == Mode::Idle && !self.plan.is_open_loop();
+        if is_silent || self.ended == Ended::Aborted {
             return true;
         }
         // What other parts publish is not known here, so all of the time is waited.
         if self.plan.scenario.mode == Mode::Fanout && self.plan.part.is_shared() {
+            return false;
+        }
+        // Slow readers have all of the time to hear that they were cut off.
+        if self.plan.scenario.traffic.slow.is_some() {
             return false;
         }
         let received = self.control.sum(|report| &report.received_of_window);

@@ -24,6 +24,8 @@ pub(crate) struct Begin {
     pub(crate) publishers: Vec<u32>,
     /// Where in these this part's threads begin.
     pub(crate) first_thread: usize,
+    /// The number of the open loop's first message that is not sent, if a count ends it.
+    pub(crate) number_end: u64,
 }
 
 /// How far one thread is. Written by it alone, once a turn.
@@ -36,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) publishers: AtomicU32,
     /// Connections (not publishers') open right now.
     pub(crate) open: AtomicU32,
+    /// Those that are not, and will be: after a storm, or because they come and go.
+    pub(crate) returning: AtomicU32,
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) errors: AtomicU64,
@@ -43,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) received_of_window: AtomicU64,
     /// Messages picked up or sent whose reply is not there.
     pub(crate) pending: AtomicU64,
+    /// Messages of a closed loop that a count is to end.
+    pub(crate) claimed: AtomicU64,
     /// The turn in which this was written began after the window's end.
     pub(crate) is_past_window: AtomicBool,
     /// The thread failed; nothing more will come of it.
@@ -74,6 +80,8 @@ pub(crate) struct Control {
     pub(crate) subscribed: Box<[AtomicU32]>,
     pub(crate) reports: Box<[Report]>,
     first_refusal: Mutex<Option<FirstRefusal>>,
+    /// What is left of the messages that a closed loop may send in the window.
+    budget: Option<AtomicU64>,
     /// Somebody looks on: the threads hand over their books once a second.
     pub(crate) is_live: bool,
     /// Wakes the conductor; none in a simulation, where it is stepped.
@@ -91,6 +99,7 @@ impl Control {
             subscribed: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             reports: (0..threads).map(|_| Report::default()).collect(),
             first_refusal: Mutex::new(None),
+            budget: None,
             is_live: false,
             conductor,
         }
@@ -99,6 +108,23 @@ impl Control {
     /// Of a run that somebody looks at.
     pub(crate) fn live(self, is_live: bool) -> Self {
         Self { is_live, ..self }
+    }
+
+    /// Of a run that this many messages of the window end.
+    pub(crate) fn with_budget(self, budget: Option<u64>) -> Self {
+        Self { budget: budget.map(AtomicU64::new), ..self }
+    }
+
+    /// Takes one message off the budget, if there is one; `None`: it is spent.
+    pub(crate) fn claim(&self) -> Option<()> {
+        let Some(budget) = &self.budget else { return Some(()) };
+        let less = |left: u64| left.checked_sub(1);
+        budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok().map(drop)
+    }
+
+    /// Whether the budget is spent.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.load(Ordering::Relaxed) == 0)
     }
 
     /// Tells the conductor that there is news.

@@ -19,7 +19,7 @@ use crate::engine::error::ErrorCode;
 use crate::engine::fairness::Sketch;
 use crate::engine::ledger::Ledger;
 use crate::engine::member::{Aside, HEARD, Member, Opening, Part, Phase, Speech, Stream};
-use crate::engine::payload::{PUBLISHER_MASK, Stamp};
+use crate::engine::payload::{PUBLISHER_MASK, Ping, Stamp};
 use crate::engine::plan::Plan;
 use crate::engine::script::Who;
 use crate::engine::sequence::{Arrival, Tracker};
@@ -83,6 +83,8 @@ pub(crate) struct Ear<'a> {
     is_awaiting_ready: bool,
     /// It is not open.
     is_opening: bool,
+    /// What it is told counts.
+    is_measured: bool,
 }
 
 impl<'a> Ear<'a> {
@@ -112,6 +114,7 @@ impl<'a> Ear<'a> {
             who: Who::default(),
             is_awaiting_ready: false,
             is_opening: false,
+            is_measured: true,
         }
     }
 
@@ -131,6 +134,7 @@ impl<'a> Ear<'a> {
         let awaits_ready = self.plan.script.as_ref().is_some_and(|script| script.awaits_ready());
         self.is_opening = member.phase == Phase::Opening;
         self.is_awaiting_ready = awaits_ready && self.is_opening && member.part == Part::Subscriber;
+        self.is_measured = !member.is_slow;
         let result = self.hear_speech(member, bytes);
         member.aside = self.aside.take();
         self.heard.is_ready |= self.answered != member.answered;
@@ -264,12 +268,28 @@ impl<'a> Ear<'a> {
                     self.heard.pings.push(len);
                     self.heard.pings.extend_from_slice(&payload[..usize::from(len)]);
                 }
-                Some(Event::Pong(_)) => {}
+                Some(Event::Pong(payload)) => self.pong(payload),
                 Some(Event::Close(frame)) => {
                     self.heard.closed = Some(frame.map_or(1005, |frame| frame.code.0));
                 }
             }
         }
+    }
+
+    /// A ping of ours is answered; those before it that were not never will be.
+    fn pong(&mut self, payload: &[u8]) {
+        let Some((origin_ns, ping)) = self.origin_ns.zip(Ping::decode(payload)) else { return };
+        let due_ns = origin_ns.checked_add(ping.intended_ns);
+        let sent_ns = due_ns.and_then(|due_ns| due_ns.checked_add(ping.delay_ns));
+        let Some((due_ns, sent_ns)) = due_ns.zip(sent_ns) else { return };
+        if ping.sequence >= self.sent || sent_ns > self.now_ns + CLOCK_SLACK_NS {
+            self.ledger.impossible += 1;
+            return;
+        }
+        let is_new = ping.sequence >= self.answered;
+        let arrival = if is_new { Arrival::New } else { Arrival::Duplicate };
+        self.answered = self.answered.max(ping.sequence + 1);
+        self.ledger.received(arrival, due_ns, ping.delay_ns, self.now_ns);
     }
 
     fn hear_sse(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<(), ErrorCode> {
@@ -336,6 +356,9 @@ impl<'a> Ear<'a> {
 
     /// A message arrived, by whatever transport.
     fn message(&mut self, payload: &[u8]) {
+        if !self.is_measured {
+            return;
+        }
         if let Some(script) = &self.plan.script
             && script.is_foreign()
         {
@@ -346,11 +369,14 @@ impl<'a> Ear<'a> {
         self.note_first(origin_ns);
         self.ledger.count_payload(payload.len());
         let stamp = self.plan.format.decode(payload).filter(|stamp| match mode {
-            Mode::Echo => stamp.publisher == self.number & PUBLISHER_MASK,
-            Mode::Fanout | Mode::Idle | Mode::Churn => {
-                (stamp.publisher as usize) < self.trackers.len()
-            }
+            Mode::Echo | Mode::Churn => stamp.publisher == self.number & PUBLISHER_MASK,
+            Mode::Fanout | Mode::Idle => (stamp.publisher as usize) < self.trackers.len(),
         });
+        if mode == Mode::Churn {
+            self.ledger.corrupted += u64::from(stamp.is_none());
+            self.answered = self.sent;
+            return;
+        }
         match stamp {
             Some(stamp) => drop(self.arrived(stamp, origin_ns)),
             None => self.damaged(),

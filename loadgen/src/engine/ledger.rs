@@ -9,7 +9,7 @@ use crate::engine::error::ErrorCode;
 use crate::engine::fairness::Spread;
 use crate::engine::sequence::Arrival;
 use crate::engine::timeline::{Piece, Timeline};
-use crate::outcome::{Compressed, ErrorDetail, Sockets};
+use crate::outcome::{Compressed, ErrorDetail, Sockets, Storm};
 use crate::recorder::{Recorder, Sparse};
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -101,6 +101,22 @@ pub(crate) struct Bytes {
     pub(crate) received: u64,
 }
 
+/// What came of one storm.
+#[derive(Debug, Default)]
+pub(crate) struct StormBook {
+    pub(crate) dropped: u64,
+    pub(crate) reopened: u64,
+    /// From the drop to open again.
+    pub(crate) reopen: Recorder,
+}
+
+impl StormBook {
+    pub(crate) fn told(&self) -> Storm {
+        let Self { dropped, reopened, reopen } = self;
+        Storm { dropped: *dropped, reopened: *reopened, reopen: reopen.histogram() }
+    }
+}
+
 /// The books of one thread.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -145,6 +161,10 @@ pub(crate) struct Ledger {
     pub(crate) payload_bytes: u64,
     pub(crate) sockets: Sockets,
     pub(crate) spread: Spread,
+    pub(crate) storms: Vec<StormBook>,
+    /// Slow connections that were opened, and cut off by the server.
+    pub(crate) slow_open: u64,
+    pub(crate) slow_closed: u64,
     window: Window,
     now_ns: u64,
     /// Whether this turn's time is in the window.
@@ -198,6 +218,9 @@ impl Ledger {
             payload_bytes: 0,
             sockets: Sockets::default(),
             spread: Spread::default(),
+            storms: Vec::new(),
+            slow_open: 0,
+            slow_closed: 0,
             window: Window::UNKNOWN,
             now_ns: 0,
             in_window: false,
@@ -271,6 +294,14 @@ impl Ledger {
             waiting: self.waiting,
             connecting: u32::try_from(connecting).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The book of one storm.
+    pub(crate) fn storm(&mut self, number: usize) -> &mut StormBook {
+        while self.storms.len() <= number {
+            self.storms.push(StormBook::default());
+        }
+        &mut self.storms[number]
     }
 
     pub(crate) fn is_in_window(&self) -> bool {
@@ -385,6 +416,14 @@ impl Ledger {
         self.payload_bytes += other.payload_bytes;
         self.sockets.add(&other.sockets);
         self.spread.add(&other.spread);
+        self.slow_open += other.slow_open;
+        self.slow_closed += other.slow_closed;
+        for (storm, book) in other.storms.iter().enumerate() {
+            let mine = self.storm(storm);
+            mine.dropped += book.dropped;
+            mine.reopened += book.reopened;
+            mine.reopen.add(&book.reopen);
+        }
         other.close_second();
         self.timeline.add(other.timeline);
     }

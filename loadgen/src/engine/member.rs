@@ -26,6 +26,8 @@ pub(crate) enum Phase {
     Opening,
     /// Subscribed, or upgraded.
     Open,
+    /// Subscribed, without a connection until the next poll is due.
+    Parked,
     /// Over, for whatever reason.
     Ended,
 }
@@ -110,6 +112,8 @@ pub(crate) struct Member {
     pub(crate) channel: u32,
     /// Its number among the connections (or publishers) of all threads: what its payloads name.
     pub(crate) number: u32,
+    /// Its number among those planned: which source address it takes.
+    pub(crate) source: u32,
     pub(crate) phase: Phase,
     pub(crate) part: Part,
     /// It was open once: from then on its end is a loss, and before a refusal.
@@ -124,6 +128,12 @@ pub(crate) struct Member {
     pub(crate) is_proven: bool,
     /// The publication under way is one of the window's.
     pub(crate) is_of_window: bool,
+    /// It reads slowly, and is not measured.
+    pub(crate) is_slow: bool,
+    /// It was dropped by a storm, and is not back.
+    pub(crate) is_returning: bool,
+    /// Its cycle is at its end.
+    pub(crate) is_closing: bool,
     /// Of a connection that is encrypted.
     pub(crate) tls: Option<Box<Secured>>,
     pub(crate) speech: Speech,
@@ -154,6 +164,7 @@ impl Member {
             slot: None,
             channel,
             number,
+            source: number,
             phase: Phase::Waiting,
             part,
             was_open: false,
@@ -162,6 +173,9 @@ impl Member {
             must_reconnect: false,
             is_proven: false,
             is_of_window: false,
+            is_slow: false,
+            is_returning: false,
+            is_closing: false,
             tls: None,
             speech: Speech::None,
             outbox: None,
@@ -176,9 +190,10 @@ impl Member {
         }
     }
 
-    /// Whether it is being opened for the first time.
+    /// Whether it is being opened for the first time, or again after a storm.
     pub(crate) fn is_opening(&self) -> bool {
-        !self.was_open && matches!(self.phase, Phase::Connecting | Phase::Opening)
+        let is_new = !self.was_open || self.is_returning;
+        is_new && matches!(self.phase, Phase::Connecting | Phase::Opening)
     }
 
     /// Whether its TLS handshake is under way.

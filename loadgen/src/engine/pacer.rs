@@ -1,43 +1,167 @@
-//! When each message is due: a pure function of its number, and who of several threads and
-//! connections it belongs to.
+//! When each message is due, and who of several threads and connections it belongs to.
 //!
-//! Not here: clocks. Invariants: a schedule is never re-based, whatever happens to the run; over
-//! all threads each number is dealt exactly once.
+//! Not here: clocks. Invariants: a schedule is never re-based, whatever happens to the run; it
+//! follows from the scenario alone, on however many threads; over all threads each number is
+//! dealt exactly once.
 
+use std::sync::Arc;
+
+use crate::engine::curve::Curve;
 use crate::scenario::Rate;
 
-/// An open-loop schedule: message `k` is due at `start + k * period / events`, rounded down.
-#[derive(Clone, Copy, Debug)]
+/// An open-loop schedule: message `k` of a constant rate is due at `start + k * period / events`,
+/// rounded down.
+#[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     start_ns: u64,
-    rate: Rate,
+    course: Course,
+}
+
+/// How the rate goes.
+#[derive(Clone, Debug)]
+enum Course {
+    Constant(Rate),
+    Changing(Arc<Curve>),
 }
 
 impl Pacer {
     pub(crate) fn new(start_ns: u64, rate: Rate) -> Self {
-        Self { start_ns, rate }
+        Self { start_ns, course: Course::Constant(rate) }
     }
 
-    /// When message `k` is due; the end of time if that does not fit.
-    pub(crate) fn intended_ns(self, k: u64) -> u64 {
-        let (events, period_ns) = (self.rate.events(), self.rate.period_ns());
-        // The division of 128 bits costs ten times as much, and is seldom needed.
-        let elapsed_ns = match k.checked_mul(period_ns) {
-            Some(product) => product / events,
-            None => {
-                let wide = u128::from(k) * u128::from(period_ns) / u128::from(events);
-                u64::try_from(wide).unwrap_or(u64::MAX)
+    pub(crate) fn changing(start_ns: u64, curve: Arc<Curve>) -> Self {
+        Self { start_ns, course: Course::Changing(curve) }
+    }
+
+    /// When message `k` is due; the end of time if that does not fit, or never.
+    pub(crate) fn intended_ns(&self, k: u64) -> u64 {
+        let elapsed_ns = match &self.course {
+            Course::Changing(curve) => curve.due_ns(k),
+            Course::Constant(rate) => {
+                let (events, period_ns) = (rate.events(), rate.period_ns());
+                // The division of 128 bits costs ten times as much, and is seldom needed.
+                match k.checked_mul(period_ns) {
+                    Some(product) => product / events,
+                    None => {
+                        let wide = u128::from(k) * u128::from(period_ns) / u128::from(events);
+                        u64::try_from(wide).unwrap_or(u64::MAX)
+                    }
+                }
             }
         };
         self.start_ns.saturating_add(elapsed_ns)
     }
 
     /// How many messages are due before `end_ns`.
-    pub(crate) fn count_before(self, end_ns: u64) -> u64 {
-        let elapsed_ns = u128::from(end_ns.saturating_sub(self.start_ns));
-        let count =
-            (elapsed_ns * u128::from(self.rate.events())).div_ceil(self.rate.period_ns().into());
-        u64::try_from(count).unwrap_or(u64::MAX)
+    pub(crate) fn count_before(&self, end_ns: u64) -> u64 {
+        let elapsed_ns = end_ns.saturating_sub(self.start_ns);
+        match &self.course {
+            Course::Changing(curve) => curve.count_before(elapsed_ns),
+            Course::Constant(rate) => {
+                let events = u128::from(elapsed_ns) * u128::from(rate.events());
+                u64::try_from(events.div_ceil(rate.period_ns().into())).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+/// Fractions of an event that a Poisson process is counted in.
+const PARTS: u64 = 1 << 32;
+
+/// The arrivals of a Poisson process of one event per unit, from a seed.
+#[derive(Clone, Debug)]
+struct Arrivals {
+    random: u64,
+    /// The next event's number, and the place of the one before in [`PARTS`] of a unit.
+    next: u64,
+    place: u128,
+}
+
+impl Arrivals {
+    fn new(seed: u64) -> Self {
+        Self { random: seed ^ 0x5eed_0fa2_217a_1537, next: 0, place: 0 }
+    }
+
+    /// The place of event `k`; each call's is that of the last, or a later one.
+    fn place_of(&mut self, k: u64) -> u128 {
+        while self.next <= k {
+            self.place += u128::from(self.gap());
+            self.next += 1;
+        }
+        self.place
+    }
+
+    /// The next gap, distributed exponentially.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "53 random bits; a gap is at most 37 units"
+    )]
+    fn gap(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let uniform = ((mixed(self.random) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        (-uniform.ln() * PARTS as f64) as u64
+    }
+}
+
+/// The bits of `z` stirred (the end of splitmix64).
+pub(crate) fn mixed(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A pacer's times as messages arrive by them: evenly, or as a Poisson process along it.
+///
+/// Every thread goes through all arrivals and keeps its own, so that no two have to agree.
+#[derive(Clone, Debug)]
+pub(crate) struct Timetable {
+    pacer: Pacer,
+    arrivals: Option<Arrivals>,
+    seed: u64,
+    /// The last answer of [`Timetable::first_from`], and to what.
+    found: (u64, u64),
+}
+
+impl Timetable {
+    pub(crate) fn even(pacer: Pacer) -> Self {
+        Self { pacer, arrivals: None, seed: 0, found: (0, 0) }
+    }
+
+    pub(crate) fn poisson(pacer: Pacer, seed: u64) -> Self {
+        Self { pacer, arrivals: Some(Arrivals::new(seed)), seed, found: (0, 0) }
+    }
+
+    /// When message `k` is due; `k` never falls.
+    pub(crate) fn intended_ns(&mut self, k: u64) -> u64 {
+        let Some(arrivals) = &mut self.arrivals else { return self.pacer.intended_ns(k) };
+        let place = arrivals.place_of(k);
+        let Ok(whole) = u64::try_from(place / u128::from(PARTS)) else { return u64::MAX };
+        let (from_ns, to_ns) = (self.pacer.intended_ns(whole), self.pacer.intended_ns(whole + 1));
+        if to_ns == u64::MAX {
+            return u64::MAX;
+        }
+        let part_ns = u128::from(to_ns - from_ns) * (place % u128::from(PARTS)) / u128::from(PARTS);
+        from_ns + u64::try_from(part_ns).unwrap_or(u64::MAX)
+    }
+
+    /// The first message that is due at `at_ns` or later. Of Poisson arrivals best asked with
+    /// times that rise.
+    pub(crate) fn first_from(&mut self, at_ns: u64) -> u64 {
+        if self.arrivals.is_none() {
+            return self.pacer.count_before(at_ns);
+        }
+        let (asked_ns, mut k) = self.found;
+        if at_ns < asked_ns {
+            self.arrivals = Some(Arrivals::new(self.seed));
+            k = 0;
+        }
+        while self.intended_ns(k) < at_ns {
+            k += 1;
+        }
+        self.found = (at_ns, k);
+        k
     }
 }
 
@@ -111,7 +235,7 @@ impl Share {
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers of the test's own making")]
 mod tests {
-    use super::{Pacer, Share};
+    use super::{Pacer, Share, Timetable};
     use crate::scenario::Rate;
     use crate::tests::Random;
 
@@ -189,5 +313,27 @@ mod tests {
     fn equal_threads_take_every_nth_member() {
         let share = Share::new(&[3, 3], 1);
         assert_eq!([0, 1, 2].map(|member| share.index(member)), [1, 3, 5]);
+    }
+
+    #[test]
+    fn poisson_arrivals_have_the_rate_the_spread_and_the_order_of_one() {
+        let pacer = pacer(7, 1_000, 1_000_000_000);
+        let mut table = Timetable::poisson(pacer.clone(), 3);
+        let times: Vec<u64> = (0..100_000).map(|k| table.intended_ns(k)).collect();
+        assert!(times.is_sorted());
+        // 100 s at 1,000 a second, give or take three times the root of 100,000.
+        assert!(times[99_999].abs_diff(100_000_000_000) < 1_000_000_000, "{}", times[99_999]);
+        // Gaps: a share of exp(-x) is longer than x times the mean; memory-less.
+        let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let longer = |ms: u64| gaps.iter().filter(|gap| **gap > ms * 1_000_000).count();
+        assert!(longer(1).abs_diff(36_788) < 600, "{}", longer(1));
+        assert!(longer(3).abs_diff(4_979) < 300, "{}", longer(3));
+        // Another seed is another process; the same one is the same, wherever it begins.
+        let mut again = Timetable::poisson(pacer.clone(), 3);
+        assert_eq!(again.intended_ns(5_000), times[5_000]);
+        assert_ne!(Timetable::poisson(pacer.clone(), 4).intended_ns(5_000), times[5_000]);
+        let mut table = Timetable::poisson(pacer, 3);
+        let places = [77, 77, 4_000, 3, 90_000];
+        assert_eq!(places.map(|k| table.first_from(times[k])), [77, 77, 4_000, 3, 90_000]);
     }
 }

@@ -176,6 +176,40 @@ impl Format {
     }
 }
 
+/// Bytes of a ping's payload.
+pub(crate) const PING_BYTES: usize = 24;
+
+/// What a ping tells its pong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ping {
+    /// Among those of its connection, from 0.
+    pub(crate) sequence: u64,
+    /// When it was due, from the origin.
+    pub(crate) intended_ns: u64,
+    /// How much later it was sent.
+    pub(crate) delay_ns: u64,
+}
+
+impl Ping {
+    pub(crate) fn encode(self) -> [u8; PING_BYTES] {
+        let mut out = [0; PING_BYTES];
+        let fields = [self.sequence, self.intended_ns, self.delay_ns];
+        for (place, field) in out.chunks_exact_mut(8).zip(fields) {
+            place.copy_from_slice(&field.to_be_bytes());
+        }
+        out
+    }
+
+    /// `None` for a pong that answers no ping of ours.
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+        let payload: &[u8; PING_BYTES] = payload.try_into().ok()?;
+        let field = |at: usize| -> Option<u64> {
+            Some(u64::from_be_bytes(payload.get(at..at + 8)?.try_into().ok()?))
+        };
+        Some(Self { sequence: field(0)?, intended_ns: field(8)?, delay_ns: field(16)? })
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers of the test's own making")]
 mod tests {

@@ -3,17 +3,22 @@
 //! Not here: when anything is said. Invariant: immutable and shared by all threads; filling a hole
 //! allocates nothing.
 
+use std::sync::Arc;
+
 use ringwire_protocol::http::encode_request;
 use ringwire_protocol::ws::{
     DeflateOffer, HEADER_BYTES_MAX, Opcode, encode_deflate_offer, encode_header, frame_len, mask,
 };
 
+use crate::engine::control::Begin;
+use crate::engine::curve::Curve;
 use crate::engine::member;
+use crate::engine::pacer::{Pacer, Timetable};
 use crate::engine::payload::{Format, STAMP_BYTES, Stamp};
 use crate::engine::script::{Script, accept, wait};
 use crate::outcome::Failure;
 use crate::part::Part;
-use crate::scenario::{Mode, Payload, Scenario, Target, Transport};
+use crate::scenario::{Arrival, Mode, Payload, Rate, Scenario, Target, Transport};
 use crate::secure::Secure;
 
 /// The requests of one channel.
@@ -46,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) upgrade_headers: Vec<(String, String)>,
     /// Payloads are compressed where that is agreed on.
     pub(crate) is_worth_compressing: bool,
+    /// The rate over time, if it is not constant.
+    curve: Option<Arc<Curve>>,
 }
 
 impl Plan {
@@ -74,6 +81,7 @@ impl Plan {
             in_flight_max,
             upgrade_headers: scenario.headers.iter().cloned().chain(offer).collect(),
             is_worth_compressing,
+            curve: curve(scenario),
         }
     }
 
@@ -98,6 +106,53 @@ impl Plan {
     /// Whether publications are messages of a WebSocket.
     pub(crate) fn publishes_by_websocket(&self) -> bool {
         self.script.as_ref().is_some_and(|script| script.publishes_by_websocket())
+    }
+
+    /// Over all parts of the run: who of `begin` sends, by thread.
+    pub(crate) fn senders<'b>(&self, begin: &'b Begin) -> &'b [u32] {
+        match self.scenario.mode {
+            Mode::Fanout => &begin.publishers,
+            Mode::Echo | Mode::Idle | Mode::Churn => &begin.subscribers,
+        }
+    }
+
+    /// When the open loop's messages are due.
+    pub(crate) fn timetable(&self, begin: &Begin) -> Option<Timetable> {
+        let Scenario { rate_per_s, seed, traffic, .. } = &self.scenario;
+        let rate = rate_per_s.map(|rate| self.rate_of_open(rate, begin))?;
+        let pacer = match &self.curve {
+            Some(curve) => Pacer::changing(begin.origin_ns, Arc::clone(curve)),
+            None => Pacer::new(begin.origin_ns, rate),
+        };
+        Some(match traffic.arrival {
+            Arrival::Constant => Timetable::even(pacer),
+            Arrival::Poisson => Timetable::poisson(pacer, *seed),
+        })
+    }
+
+    /// Of a rate per connection, what is left of it without those that did not open.
+    fn rate_of_open(&self, rate: Rate, begin: &Begin) -> Rate {
+        let Scenario { connections, publishers, mode, traffic, .. } = &self.scenario;
+        let planned = if *mode == Mode::Fanout { *publishers } else { *connections };
+        let open: u64 = self.senders(begin).iter().map(|&count| u64::from(count)).sum();
+        if !traffic.is_rate_per_connection || open == u64::from(planned) {
+            return rate;
+        }
+        let events = rate.events().checked_mul(open);
+        let period_ns = rate.period_ns().checked_mul(planned.into());
+        events.zip(period_ns).and_then(|(e, p)| Rate::new(e, p)).unwrap_or(rate)
+    }
+
+    /// Messages of the window that this part of a closed loop may send.
+    pub(crate) fn budget(&self) -> Option<u64> {
+        let count = self.scenario.traffic.count.filter(|_| !self.is_open_loop())?;
+        let (index, of) = (u64::from(self.part.index), u64::from(self.part.of));
+        Some(count / of + u64::from(index < count % of))
+    }
+
+    /// Whether polls close their connection.
+    pub(crate) fn closes_after_answer(&self) -> bool {
+        !self.scenario.traffic.is_keep_alive || self.scenario.mode == Mode::Churn
     }
 
     /// This part's connections, without publishers.
@@ -193,7 +248,11 @@ impl Channel {
         let bare = if scenario.channels > 1 { format!("{bare}-{number}") } else { bare.to_owned() };
         let path = query.map_or_else(|| bare.clone(), |query| format!("{bare}?{query}"));
         let accept = accept(scenario.transport);
-        let get = |target: &str| request(scenario, "GET", target, &[("Accept", accept)], b"");
+        let is_polling = matches!(scenario.transport, Transport::LongPoll | Transport::Poll);
+        let is_kept = scenario.traffic.is_keep_alive && scenario.mode != Mode::Churn;
+        let close = (is_polling && !is_kept).then_some(("Connection", "close"));
+        let headers: Vec<_> = [("Accept", accept)].into_iter().chain(close).collect();
+        let get = |target: &str| request(scenario, "GET", target, &headers, b"");
         let subscribe = match scenario.transport {
             Transport::Ws => Vec::new(),
             Transport::Sse | Transport::LongPoll | Transport::Poll => get(&path),
@@ -218,6 +277,13 @@ impl Channel {
             publish_head: publish_head.into(),
         }
     }
+}
+
+/// The rate over time; scenarios whose stages make none are refused before.
+fn curve(scenario: &Scenario) -> Option<Arc<Curve>> {
+    let stages = &scenario.traffic.stages;
+    let stages = (!stages.is_empty()).then_some(stages)?;
+    Curve::new(scenario.warmup, stages).map(Arc::new)
 }
 
 fn request(

@@ -11,5 +11,7 @@ mod rfc6455;
 mod server;
 mod sim;
 mod tls;
+mod traffic;
+mod traffic_live;
 mod truth;
 mod unix;

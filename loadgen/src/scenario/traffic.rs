@@ -9,18 +9,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Mode, Rate, Scenario, Transport};
+use crate::engine::curve::Curve;
 
 /// Parts of a whole in [`SlowReaders::share_ppm`].
 pub const PPM: u64 = 1_000_000;
 
 /// The most stages of one scenario.
 const STAGES_MAX: usize = 1_000;
-
-/// The highest rate a stage may have: with it and 72 hours the schedule's sums fit 128 bits.
-const STAGE_RATE_MAX: u64 = 100_000_000;
-
-/// The finest fraction of a rate that stages take.
-const STAGE_PERIOD_NS_MAX: u64 = 100_000_000_000_000;
 
 /// The most storms of one scenario.
 const STORMS_MAX: usize = 100;
@@ -167,12 +162,6 @@ impl Traffic {
     fn broken_schedule(&self, scenario: &Scenario) -> Option<&'static str> {
         let is_open_loop = scenario.rate_per_s.is_some();
         let is_churn = scenario.mode == Mode::Churn;
-        let is_too_fine = |stage: &Stage| {
-            stage.rate.is_some_and(|rate| {
-                rate.period_ns() > STAGE_PERIOD_NS_MAX
-                    || rate.events() / STAGE_RATE_MAX > rate.period_ns() / super::NS_PER_S
-            })
-        };
         let rules = [
             (
                 self.arrival == Arrival::Poisson && !is_open_loop,
@@ -184,8 +173,8 @@ impl Traffic {
             ),
             (self.stages.len() > STAGES_MAX, "--stage: at most 1000 of them"),
             (
-                self.stages.iter().any(is_too_fine),
-                "--stage: a rate must be at most 100m and have at most 5 decimals",
+                !self.stages.is_empty() && Curve::new(scenario.warmup, &self.stages).is_none(),
+                "--stage: a rate must be at most 100m, of few decimals",
             ),
             (
                 !self.stages.is_empty() && self.stages.iter().all(|stage| stage.rate.is_none()),

@@ -19,6 +19,9 @@ impl<D: Driver> Client<D> {
         for position in 0..self.members.len() {
             let member = &self.members[position];
             let is_ws = member.phase == Phase::Open && matches!(member.speech, Speech::Ws(..));
+            if member.is_closing {
+                continue;
+            }
             if is_ws && member.outbox.is_none() {
                 self.write_close(position, 1000);
             } else if member.phase != Phase::Ended {

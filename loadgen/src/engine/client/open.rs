@@ -17,14 +17,14 @@ use crate::engine::member::{Member, Part, Phase, Speech};
 use crate::engine::pacer::Pacer;
 use crate::engine::plan::Plan;
 use crate::part::dealt;
-use crate::scenario::{Rate, Transport};
+use crate::scenario::{Mode, Rate, Transport};
 use crate::speech::PollStyle;
 
 /// Connections that may be opening at once, over all threads.
 const PENDING_MAX: usize = 1_000;
 
 /// How long a connection may take to open.
-const OPEN_TIMEOUT_NS: u64 = 15_000_000_000;
+pub(super) const OPEN_TIMEOUT_NS: u64 = 15_000_000_000;
 
 /// A thread that was refused this often, and never let in, asks no more.
 const REFUSED_MAX: u32 = 2_000;
@@ -34,6 +34,8 @@ const REFUSED_MAX: u32 = 2_000;
 pub(super) struct Connecting {
     /// The next member to connect.
     next: usize,
+    /// Where the members end that are opened before the run: in churn one tries for all.
+    end: usize,
     /// Members that are opening, with the time they have; in the order begun.
     pending: VecDeque<(u64, u32)>,
     /// Those of `pending` that are neither open nor refused.
@@ -49,10 +51,12 @@ pub(super) struct Connecting {
 }
 
 impl Connecting {
-    pub(super) fn new(plan: &Plan, subscribers: usize, now_ns: u64) -> Self {
+    pub(super) fn new(plan: &Plan, members: usize, subscribers: usize, now_ns: u64) -> Self {
+        let end = if plan.scenario.mode == Mode::Churn { members.min(1) } else { members };
         let rate = plan.scenario.connect_rate_per_s.and_then(|n| Rate::per_second(n.into()));
         Self {
             next: 0,
+            end,
             pending: VecDeque::new(),
             opening: 0,
             opening_max: (PENDING_MAX / plan.scenario.threads).max(1),
@@ -65,11 +69,13 @@ impl Connecting {
     }
 
     pub(super) fn deadline_ns(&self) -> u64 {
-        if self.is_settled {
-            return u64::MAX;
-        }
         let timeout_ns = self.pending.front().map_or(u64::MAX, |(until_ns, _)| *until_ns);
-        timeout_ns.min(self.next_due_ns)
+        timeout_ns.min(if self.is_settled { u64::MAX } else { self.next_due_ns })
+    }
+
+    /// Whether another connection may be begun.
+    pub(super) fn has_room(&self) -> bool {
+        self.opening < self.opening_max
     }
 }
 
@@ -86,7 +92,10 @@ pub(super) fn members(plan: &Plan, thread: usize) -> Vec<Member> {
     let deal = |total: u32, part: Part| {
         (0..dealt(total, thread, threads)).map(move |own| {
             let number = number(plan, thread, own as usize);
-            Member::new(part, number, number % channels)
+            let mut member = Member::new(part, number, number % channels);
+            let slow = plan.scenario.traffic.slow.filter(|_| part == Part::Subscriber);
+            member.is_slow = slow.is_some_and(|slow| slow.includes(number));
+            member
         })
     };
     deal(plan.connections(), Part::Subscriber)
@@ -97,10 +106,10 @@ pub(super) fn members(plan: &Plan, thread: usize) -> Vec<Member> {
 impl<D: Driver> Client<D> {
     /// Opens what may be opened now, and gives up on what takes too long.
     pub(super) fn connect_more(&mut self) {
+        self.expire_opening();
         if self.connecting.is_settled {
             return;
         }
-        self.expire_opening();
         if self.control.is_connecting_over() {
             self.refuse_rest();
             self.refuse_opening();
@@ -108,11 +117,9 @@ impl<D: Driver> Client<D> {
             self.refuse_rest();
         }
         self.connecting.next_due_ns = u64::MAX;
-        while self.connecting.next < self.members.len()
-            && self.connecting.opening < self.connecting.opening_max
-        {
+        while self.connecting.next < self.connecting.end && self.connecting.has_room() {
             let member = self.connecting.next;
-            if let Some(pacer) = self.connecting.pacer {
+            if let Some(pacer) = &self.connecting.pacer {
                 let due_ns = pacer.intended_ns(self.members[member].number.into());
                 if member < self.connecting.subscribers && due_ns > self.now_ns {
                     self.connecting.next_due_ns = due_ns;
@@ -122,18 +129,18 @@ impl<D: Driver> Client<D> {
             self.connecting.next += 1;
             self.connect(member);
         }
-        if self.connecting.next == self.members.len() && self.connecting.opening == 0 {
+        if self.connecting.next == self.connecting.end && self.connecting.opening == 0 {
             self.settle();
         }
     }
 
     /// Counts as refused what was not tried.
     fn refuse_rest(&mut self) {
-        for member in &mut self.members[self.connecting.next..] {
+        for member in &mut self.members[self.connecting.next..self.connecting.end] {
             member.phase = Phase::Ended;
             self.ledger.refused += u32::from(member.part == Part::Subscriber);
         }
-        self.connecting.next = self.members.len();
+        self.connecting.next = self.connecting.end;
     }
 
     /// Gives up on what is opening.
@@ -148,7 +155,8 @@ impl<D: Driver> Client<D> {
     /// Gives up on those whose time is over.
     fn expire_opening(&mut self) {
         while let Some(&(until_ns, member)) = self.connecting.pending.front() {
-            let is_opening = self.members[member as usize].is_opening();
+            let begun = &self.members[member as usize];
+            let is_opening = begun.is_opening() && begun.since_ns + OPEN_TIMEOUT_NS == until_ns;
             if is_opening && until_ns > self.now_ns {
                 break;
             }
@@ -171,11 +179,11 @@ impl<D: Driver> Client<D> {
     }
 
     /// Begins a connection for a member.
-    fn connect(&mut self, member: usize) {
+    pub(super) fn connect(&mut self, member: usize) {
         self.members[member].since_ns = self.driver.clock_ns();
         if self.connect_socket(member) {
             self.connecting.opening += 1;
-            let until_ns = self.now_ns + OPEN_TIMEOUT_NS;
+            let until_ns = self.members[member].since_ns + OPEN_TIMEOUT_NS;
             let number = u32::try_from(member).expect("members are counted in 32 bits");
             self.connecting.pending.push_back((until_ns, number));
         }
@@ -183,9 +191,14 @@ impl<D: Driver> Client<D> {
 
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
     //# it MUST open a connection, send an opening handshake, and read
-    fn connect_socket(&mut self, member: usize) -> bool {
+    pub(super) fn connect_socket(&mut self, member: usize) -> bool {
         let (target, _) = self.plan.destination(self.members[member].part);
-        match self.driver.connect(&target.address, None) {
+        let sources = &self.plan.scenario.traffic.sources;
+        let is_fitting = |source: &std::net::IpAddr| {
+            target.address.tcp().is_some_and(|to| to.is_ipv4() == source.is_ipv4())
+        };
+        let source = sources.of(self.members[member].source).filter(is_fitting);
+        match self.driver.connect(&target.address, source) {
             Ok(slot) => {
                 if self.owners.len() <= slot.index() {
                     self.owners.resize(slot.index() + 1, NOBODY);
@@ -225,11 +238,16 @@ impl<D: Driver> Client<D> {
             _ => self.plan.scenario.transport,
         };
         let is_publisher = member.part == Part::Publisher && !publishes_by_websocket;
-        if is_publisher || member.was_open {
+        let is_polling = matches!(transport, Transport::LongPoll | Transport::Poll);
+        if is_publisher || (member.was_open && is_polling) {
             member.speech = Speech::Http(Reader::default());
             self.connecting.opening -= usize::from(member.is_opening());
             member.phase = Phase::Open;
             member.was_open = true;
+            if member.is_returning {
+                self.returned(position);
+            }
+            let member = &self.members[position];
             if member.part == Part::Subscriber && member.is_asking {
                 self.ask(position);
             }
@@ -297,19 +315,25 @@ impl<D: Driver> Client<D> {
         self.connecting.opening -= usize::from(member.is_opening());
         member.phase = Phase::Open;
         let was_open = std::mem::replace(&mut member.was_open, true);
-        if member.part == Part::Publisher || was_open {
+        if member.part == Part::Publisher || (was_open && !member.is_returning) {
             self.make_ready(position);
             return;
         }
-        self.open += 1;
         self.ledger.connect.record(self.now_ns.saturating_sub(member.since_ns));
+        if member.is_returning {
+            return self.returned(position);
+        }
+        self.open += 1;
+        if member.is_slow {
+            return self.opened_slow(position);
+        }
         self.control.subscribed[member.channel as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Opens a polling connection again, where the server ended keep-alive.
     pub(super) fn reconnect(&mut self, position: usize) {
         self.close(position);
-        self.ledger.reconnects += 1;
+        self.ledger.reconnects += u64::from(!self.plan.closes_after_answer());
         let member = &mut self.members[position];
         member.must_reconnect = false;
         member.since_ns = self.now_ns;
@@ -323,9 +347,30 @@ impl<D: Driver> Client<D> {
         self.connect_socket(position);
     }
 
+    /// Closes a polling connection until its next poll is due.
+    pub(super) fn park(&mut self, position: usize) {
+        self.close(position);
+        let member = &mut self.members[position];
+        member.must_reconnect = false;
+        member.is_proven = false;
+        member.phase = Phase::Parked;
+    }
+
+    /// Opens a parked connection, with its next poll as the first thing said.
+    pub(super) fn unpark(&mut self, position: usize) {
+        let member = &mut self.members[position];
+        member.since_ns = self.now_ns;
+        member.is_asking = true;
+        self.connect_socket(position);
+    }
+
     /// All members are open or refused: says how many, and keeps who.
     fn settle(&mut self) {
         self.connecting.is_settled = true;
+        if self.churn.is_on() && self.ledger.refused > 0 {
+            // One tried for all.
+            self.members.iter_mut().for_each(|member| member.phase = Phase::Ended);
+        }
         self.connecting.pending = VecDeque::new();
         let roster = |part: Part| -> Vec<u32> {
             let members = (0_u32..).zip(&self.members);

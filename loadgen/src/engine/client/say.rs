@@ -14,7 +14,7 @@ use ringwire_transport::Outbox;
 use super::Client;
 use crate::engine::error::ErrorCode;
 use crate::engine::member::{Late, Part, Phase, Speech};
-use crate::engine::payload::{PUBLISHER_MASK, Stamp};
+use crate::engine::payload::{PING_BYTES, PUBLISHER_MASK, Ping, Stamp};
 use crate::scenario::{Mode, Transport};
 
 /// A batch is handed over at this size, so that its sent time is true for all of it: 64 sends
@@ -34,6 +34,13 @@ const PONG_BYTES_WAITING_MAX: usize = 64 * 1024;
 /// Bytes of a position in a request: 16 digits, a colon, 20 digits.
 pub(super) const POSITION_BYTES_MAX: usize = 37;
 
+/// A masked frame with a ping.
+const PING_FRAME_BYTES: usize = 6 + PING_BYTES;
+
+/// Messages of a thread that may wait to be sent: 16 MiB of them. What comes on top is never sent,
+/// and said so.
+pub(super) const LATE_MAX: u64 = 1 << 20;
+
 /// The longest Close frame: a masked header and 125 bytes.
 const CLOSE_BYTES_MAX: usize = 131;
 
@@ -43,7 +50,8 @@ impl<D: Driver> Client<D> {
         let is_sender = match self.plan.scenario.mode {
             Mode::Echo => true,
             Mode::Fanout => self.members[position].part == Part::Publisher,
-            Mode::Idle | Mode::Churn => false,
+            Mode::Idle => self.plan.is_open_loop(),
+            Mode::Churn => return self.go_on(position),
         };
         if is_sender {
             self.pump_messages(position);
@@ -72,7 +80,7 @@ impl<D: Driver> Client<D> {
     }
 
     /// Whether a closed loop is to go on.
-    fn may_start_message(&self) -> bool {
+    pub(super) fn may_start_message(&self) -> bool {
         let has_begun = self.schedule.as_ref().is_some_and(|schedule| schedule.has_started);
         has_begun && !self.plan.is_open_loop() && self.now_ns < self.control.window_end_ns()
     }
@@ -80,6 +88,10 @@ impl<D: Driver> Client<D> {
     /// Sends a message that was picked up, or sends it when that becomes possible.
     pub(super) fn pick_up(&mut self, position: usize, late: Late) {
         if self.members[position].phase == Phase::Ended {
+            self.ledger.error(ErrorCode::Unsent);
+            return;
+        }
+        if self.ledger.waiting >= LATE_MAX {
             self.ledger.error(ErrorCode::Unsent);
             return;
         }
@@ -99,6 +111,9 @@ impl<D: Driver> Client<D> {
         let Some(origin_ns) = self.schedule.as_ref().map(|schedule| schedule.origin_ns) else {
             return false;
         };
+        if self.plan.scenario.mode == Mode::Idle {
+            return due.is_some_and(|due| self.say_ping(position, due, origin_ns));
+        }
         let is_echo = self.plan.scenario.mode == Mode::Echo;
         let sent = self.members[position].sent;
         let channels = self.plan.channels.len() as u64;
@@ -111,10 +126,7 @@ impl<D: Driver> Client<D> {
         let wire_bytes = self.wire_bytes_max(position, bytes);
         let Some(slot) = self.prepare(position, wire_bytes) else { return false };
         let stamp_ns = self.stamp_ns;
-        let due = due.unwrap_or_else(|| {
-            self.pending += 1;
-            Late { intended_ns: stamp_ns, picked_up_ns: stamp_ns }
-        });
+        let Some(due) = due.or_else(|| self.claim(stamp_ns)) else { return false };
         let member = &mut self.members[position];
         let stamp = Stamp {
             publisher: member.number & PUBLISHER_MASK,
@@ -156,6 +168,37 @@ impl<D: Driver> Client<D> {
         }
         let len = encode(self.batch.arena());
         self.push(position, slot, len);
+        true
+    }
+
+    /// A message of a closed loop, if the run's count allows another one.
+    pub(super) fn claim(&mut self, stamp_ns: u64) -> Option<Late> {
+        if self.ledger.is_of_window(stamp_ns) {
+            self.control.claim()?;
+            self.claimed += 1;
+        }
+        self.pending += 1;
+        Some(Late { intended_ns: stamp_ns, picked_up_ns: stamp_ns })
+    }
+
+    /// Sends a ping that tells what its pong needs.
+    fn say_ping(&mut self, position: usize, due: Late, origin_ns: u64) -> bool {
+        let bytes = self.wire_bytes_max(position, PING_FRAME_BYTES);
+        let Some(slot) = self.prepare(position, bytes) else { return false };
+        let sequence = self.members[position].sent;
+        let ping = Ping {
+            sequence,
+            intended_ns: due.intended_ns.saturating_sub(origin_ns),
+            delay_ns: self.stamp_ns.saturating_sub(due.intended_ns),
+        };
+        self.members[position].sent += 1;
+        self.ledger.sent(due.intended_ns, due.picked_up_ns, self.stamp_ns);
+        let key = self.keys.next(&mut self.driver);
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.clear();
+        encode_frame(&mut frame, Opcode::Ping, &ping.encode(), Some(key));
+        self.send_on(position, slot, &frame);
+        self.frame = frame;
         true
     }
 
@@ -312,6 +355,9 @@ impl<D: Driver> Client<D> {
 
     /// Asks for what is new: the first time without a position.
     pub(super) fn ask(&mut self, position: usize) {
+        if let Some(id) = self.take_event_id(position) {
+            return self.ask_from(position, &id);
+        }
         let member = &mut self.members[position];
         member.is_asking = true;
         let was_open = member.was_open;
@@ -344,6 +390,14 @@ impl<D: Driver> Client<D> {
             }
         }
         self.ledger.requests += u64::from(was_open && self.ledger.is_in_window());
+    }
+
+    /// Asks for an event stream from behind event `id`.
+    fn ask_from(&mut self, position: usize, id: &[u8]) {
+        let channel = &self.plan.channels[self.members[position].channel as usize];
+        let head = channel.subscribe.strip_suffix(b"\r\n").unwrap_or(&channel.subscribe);
+        let request = [head, b"Last-Event-ID: ", id, b"\r\n\r\n"].concat();
+        self.write(position, &request);
     }
 
     /// Answers pings whose payloads stand in `pings`, each behind its length.

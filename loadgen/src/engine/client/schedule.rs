@@ -8,7 +8,7 @@ use ringwire_ring::Driver;
 use super::Client;
 use crate::engine::error::ErrorCode;
 use crate::engine::member::{Late, Part, Phase};
-use crate::engine::pacer::{Pacer, Share};
+use crate::engine::pacer::{Pacer, Share, Timetable};
 use crate::scenario::{Mode, Rate, Transport};
 
 /// How long after the window's end its last messages are still picked up: they count with their
@@ -32,23 +32,25 @@ pub(super) struct Schedule {
 /// Events in turn for the members of one roster.
 #[derive(Debug)]
 struct Course {
-    pacer: Pacer,
+    timetable: Timetable,
     share: Share,
     roster: Vec<u32>,
+    /// The first number that is not its any more.
+    number_end: u64,
     /// When the next event is due.
     next_ns: u64,
 }
 
 impl Course {
-    fn new(pacer: Pacer, share: Share, roster: Vec<u32>) -> Self {
-        let mut course = Self { pacer, share, roster, next_ns: 0 };
+    fn new(timetable: Timetable, share: Share, roster: Vec<u32>, number_end: u64) -> Self {
+        let mut course = Self { timetable, share, roster, number_end, next_ns: 0 };
         course.find_next();
         course
     }
 
     fn find_next(&mut self) {
-        let next = self.share.peek();
-        self.next_ns = next.map_or(u64::MAX, |due| self.pacer.intended_ns(due.number));
+        let next = self.share.peek().filter(|due| due.number < self.number_end);
+        self.next_ns = next.map_or(u64::MAX, |due| self.timetable.intended_ns(due.number));
     }
 
     /// The next event if it is due by `now_ns`: when it was, and whose it is.
@@ -96,19 +98,18 @@ impl<D: Driver> Client<D> {
         )
         .filter(|_| scenario.transport == Transport::Poll)
         .map(|rate| {
-            let pacer = Pacer::new(begin.origin_ns, rate);
-            Course::new(pacer, listening.clone(), subscribers.clone())
+            let timetable = Timetable::even(Pacer::new(begin.origin_ns, rate));
+            Course::new(timetable, listening.clone(), subscribers.clone(), u64::MAX)
         });
-        let messages = scenario.rate_per_s.and_then(|rate| {
-            let pacer = Pacer::new(begin.origin_ns, rate);
-            match scenario.mode {
-                Mode::Echo => Some(Course::new(pacer, listening, subscribers)),
-                Mode::Fanout => Some(Course::new(pacer, publishing, publishers)),
-                Mode::Idle | Mode::Churn => None,
-            }
-        });
+        let (share, roster) = match scenario.mode {
+            Mode::Fanout => (publishing, publishers),
+            Mode::Echo | Mode::Idle | Mode::Churn => (listening, subscribers),
+        };
+        let timetable = self.plan.timetable(begin);
+        let messages = timetable.map(|times| Course::new(times, share, roster, begin.number_end));
         let origin_ns = begin.origin_ns;
         self.schedule = Some(Schedule { origin_ns, has_started: false, messages, polls });
+        self.begin_churn();
     }
 
     /// Notes that the origin has passed; closed loops begin.
@@ -120,6 +121,9 @@ impl<D: Driver> Client<D> {
         schedule.has_started = true;
         if self.plan.is_open_loop() {
             return;
+        }
+        if self.churn.is_on() {
+            return self.start_churn();
         }
         for position in 0..self.members.len() {
             let member = &self.members[position];
@@ -146,7 +150,11 @@ impl<D: Driver> Client<D> {
             }
             let Some((intended_ns, position)) = course.take_due(picked_up_ns) else { return };
             self.ledger.picked_up(intended_ns, picked_up_ns);
-            self.pick_up(position, Late { intended_ns, picked_up_ns });
+            let late = Late { intended_ns, picked_up_ns };
+            match self.churn.is_on() {
+                true => self.due_cycle(late),
+                false => self.pick_up(position, late),
+            }
             count += 1;
             if count % PICK_UPS_PER_READING == 0 {
                 picked_up_ns = self.driver.clock_ns();
@@ -164,7 +172,10 @@ impl<D: Driver> Client<D> {
             let member = &self.members[position];
             match (member.phase, member.is_asking) {
                 (Phase::Open, false) => self.ask(position),
-                (Phase::Open, true) => self.ledger.error(ErrorCode::PollOverlap),
+                (Phase::Open | Phase::Connecting, true) => {
+                    self.ledger.error(ErrorCode::PollOverlap);
+                }
+                (Phase::Parked, _) => self.unpark(position),
                 _ => {}
             }
         }

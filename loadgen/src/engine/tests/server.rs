@@ -3,9 +3,9 @@
 //! Not here: speed, or hardening. It speaks the routes that the engine is made for, and can be
 //! told to misbehave in ways that the engine has to notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -74,6 +74,7 @@ struct Hub {
     channels: BTreeMap<String, Vec<Vec<u8>>>,
     connections: u64,
     closes: u64,
+    peers: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +118,11 @@ impl Server {
         self.hub().closes
     }
 
+    /// The addresses that connections came from.
+    pub(super) fn peers(&self) -> BTreeSet<IpAddr> {
+        self.hub().peers.clone()
+    }
+
     fn hub(&self) -> MutexGuard<'_, Hub> {
         self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +133,7 @@ impl Server {
         let number = {
             let mut hub = self.hub();
             hub.connections += 1;
+            hub.peers.extend(stream.peer_addr().map(|peer| peer.ip()));
             hub.connections
         };
         let mut bytes = Vec::new();
@@ -366,7 +373,8 @@ impl Server {
                         }
                     }
                     Event::Pong(payload) => assert_eq!(payload, b"still there?"),
-                    Event::Message { .. } | Event::Ping(_) => {}
+                    Event::Ping(payload) => encode_frame(&mut out, Opcode::Pong, payload, None),
+                    Event::Message { .. } => {}
                 }
             }
             stream.write_all(&out).ok()?;

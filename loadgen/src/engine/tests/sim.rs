@@ -156,7 +156,10 @@ impl Peer {
                     self.out.extend_from_slice(&close[..len]);
                     self.is_closing = true;
                 }
-                Event::Compressed { .. } | Event::Ping(_) | Event::Pong(_) => {}
+                Event::Ping(payload) => {
+                    encode_frame(&mut self.out, Opcode::Pong, payload, None);
+                }
+                Event::Compressed { .. } | Event::Pong(_) => {}
             }
         }
     }
@@ -203,16 +206,28 @@ pub(super) struct Run {
     pub(super) ended: Ended,
     /// When the schedule's first message was due.
     pub(super) origin_ns: u64,
-    measured_ns: u64,
-    subscribers: u32,
+    pub(super) measured_ns: u64,
+    pub(super) subscribers: u32,
+    /// What the schedule has in the window.
+    pub(super) offered: Option<u64>,
     hash: u64,
 }
 
 /// Runs `scenario` in the simulation of `seed`.
-fn simulate(seed: u64, faults: Faults, scenario: &Scenario) -> Result<Run, Failure> {
+pub(super) fn simulate(seed: u64, faults: Faults, scenario: &Scenario) -> Result<Run, Failure> {
+    simulate_until(seed, faults, scenario, u64::MAX)
+}
+
+/// The same, and after `stop_ns` somebody wants it to stop.
+pub(super) fn simulate_until(
+    seed: u64,
+    faults: Faults,
+    scenario: &Scenario,
+    stop_ns: u64,
+) -> Result<Run, Failure> {
     let sim = Sim::new(seed, SimOptions { faults, ..SimOptions::default() });
     let server = RefCell::new(EchoServer::new(&sim));
-    simulate_against(&sim, &mut || server.borrow_mut().turn(), scenario)
+    simulate_stopped(&sim, &mut || server.borrow_mut().turn(), scenario, stop_ns)
 }
 
 /// Runs `scenario` against whatever server takes a step when it is told to.
@@ -221,8 +236,20 @@ pub(super) fn simulate_against(
     server: &mut dyn FnMut(),
     scenario: &Scenario,
 ) -> Result<Run, Failure> {
+    simulate_stopped(sim, server, scenario, u64::MAX)
+}
+
+fn simulate_stopped(
+    sim: &Sim,
+    server: &mut dyn FnMut(),
+    scenario: &Scenario,
+    stop_ns: u64,
+) -> Result<Run, Failure> {
+    scenario.check()?;
+    let stop_ns = sim.now_ns().saturating_add(stop_ns);
     let plan = Arc::new(Plan::new(scenario));
-    let control = Arc::new(Control::new(THREADS, plan.channels.len(), None));
+    let control = Control::new(THREADS, plan.channels.len(), None).with_budget(plan.budget());
+    let control = Arc::new(control);
     let mut bells: Vec<Doorbell> = Vec::new();
     let mut clients = Vec::new();
     for thread in 0..THREADS {
@@ -245,7 +272,7 @@ pub(super) fn simulate_against(
         || done.iter().all(Cell::get),
         &mut [server, &mut || turn(&first, &done[0]), &mut || turn(&second, &done[1]), &mut || {
             let mut conductor = conductor.borrow_mut();
-            match conductor.step(sim.now_ns(), false) {
+            match conductor.step(sim.now_ns(), sim.now_ns() >= stop_ns) {
                 Ok(Next::At(at_ns)) => sim.alarm(at_ns),
                 Ok(Next::Finished) => {}
                 Err(error) => drop(failure.borrow_mut().get_or_insert(error)),
@@ -263,14 +290,15 @@ pub(super) fn simulate_against(
     ledger.add(first.into_inner().into_ledger());
     ledger.add(second.into_inner().into_ledger());
     let (ended, measured_ns) = conductor.borrow().result();
+    let offered = conductor.borrow().offered(0, measured_ns);
     let subscribers = control.each(|report| &report.subscribers).iter().sum();
     let origin_ns = control.begin().map_or(0, |begin| begin.origin_ns);
-    Ok(Run { ledger, ended, origin_ns, measured_ns, subscribers, hash: sim.hash() })
+    Ok(Run { ledger, ended, origin_ns, measured_ns, subscribers, offered, hash: sim.hash() })
 }
 
 /// Everything but resets, on a network that is fast enough for the load: all that is sent can be
 /// there before the engine stops waiting.
-const BAD_DAY: Faults =
+pub(super) const BAD_DAY: Faults =
     Faults { small_buffers: 0.0, delay_ns_max: 2_000_000, ..Faults::lossless() };
 
 #[test]
