@@ -206,9 +206,9 @@ mod tests {
 
     #[test]
     fn the_leaves_of_the_routing_trie_that_are_ours_are_found_once() {
-        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n     \
-                    |-- 10.0.0.7\n        /32 host LOCAL\nLocal:\n     |-- 10.0.0.7\n        \
-                    /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
+        let trie = "Main:\n  |-- 10.0.0.0\n     /24 link UNICAST\n  |-- 10.0.0.7\n     /32 host \
+                    LOCAL\nLocal:\n  |-- 10.0.0.7\n     /32 host LOCAL\n  |-- 10.0.0.255\n     \
+                    /32 link BROADCAST\n";
         assert_eq!(local_v4(trie), [Ipv4Addr::new(10, 0, 0, 7)]);
         assert!(local_addresses().contains(&Ipv4Addr::LOCALHOST.into()));
     }

@@ -135,8 +135,8 @@ fn churn_opens_and_closes_to_the_schedule_and_in_closed_loop() {
     for (rate_per_s, is_churn_echo, count) in [
         (Rate::per_second(60), false, None),
         (Rate::per_second(60), true, None),
-        (None, false, Some(100)),
-        (None, true, Some(100)),
+        (None, false, Some(20)),
+        (None, true, Some(20)),
     ] {
         let traffic = Traffic { is_churn_echo, count, ..Traffic::default() };
         let scenario = Scenario { mode: Mode::Churn, traffic, rate_per_s, ..scenario() };

@@ -37,7 +37,8 @@ fn churn_opens_and_closes_over_every_transport() {
                 let what = format!("{engine:?} {transport} {:?}", outcome.errors);
                 assert_eq!(outcome.ended, Ended::Completed, "{what}");
                 assert!(outcome.errors.is_empty(), "{what}");
-                assert!(outcome.messages_sent > 0, "{what}");
+                // A machine that stalls may pick up nothing of an open loop, and says so.
+                assert!(count.is_none() || outcome.messages_sent > 0, "{what}");
                 assert_eq!(outcome.messages_received, outcome.messages_sent, "{what}");
                 assert!(count.is_none_or(|count| outcome.messages_sent == count), "{what}");
                 assert!(outcome.connect.len() > outcome.messages_sent, "{what}");
