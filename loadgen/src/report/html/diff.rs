@@ -71,7 +71,7 @@ fn draw(comparison: &Comparison, size: Size) -> (Frame, Markup) {
     let frame = Frame {
         width: size.pick(1000.0, 340.0),
         height: float(rows.len() as u64) * pitch + 44.0,
-        left: size.pick(250.0, 8.0),
+        left: size.pick(290.0, 8.0),
         right: size.pick(300.0, 8.0),
         top: 8.0,
         bottom: 30.0,
