@@ -196,3 +196,14 @@ pub(crate) fn snapshot(second: u64) -> Snapshot {
         lag_p99_ns: 210_000,
     }
 }
+
+/// Compares with the text that lies beside the sources; `RINGWIRE_BLESS=1` writes it anew.
+pub(crate) fn assert_golden(name: &str, found: &str) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/golden");
+    let path = folder.join(format!("{name}.txt"));
+    if std::env::var_os("RINGWIRE_BLESS").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(wanted == found, "{name}: wanted\n{wanted}\nfound\n{found}");
+}

@@ -102,6 +102,13 @@ impl Comparison {
     }
 }
 
+impl Threshold {
+    /// As it was typed.
+    pub(crate) fn expression(&self) -> &str {
+        &self.expression
+    }
+}
+
 /// Reads `[latency.|sent.|connect.]AGGREGATE OP VALUE`.
 pub(crate) fn parse(text: &str) -> Result<Threshold, String> {
     let wrong = |rest: &str, what: String| {

@@ -37,6 +37,14 @@ pub(crate) fn run(flags: &RunFlags, stop: &AtomicBool) -> Result<u8, Failure> {
     Ok(conclude(document, &flags.output, text))
 }
 
+/// What a live view is headed by.
+fn title(flags: &RunFlags, scenario: &Scenario) -> Title {
+    Title {
+        thresholds: flags.output.threshold.clone(),
+        ..Title::of_run(scenario, flags.url.scheme.name(), style())
+    }
+}
+
 /// The thresholds that may end the run before its end.
 fn watched(flags: &RunFlags) -> &[Threshold] {
     if flags.output.abort_on_threshold { &flags.output.threshold } else { &[] }
@@ -53,7 +61,7 @@ fn on_agents(
         let line = "--repeat and --server-command are not for --nats: start each run by itself";
         return Err(Failure::configuration(line));
     }
-    let title = Title::of_run(scenario, flags.url.scheme.name(), style());
+    let title = title(flags, scenario);
     let measure = |shown: &Shown| {
         let watch = Watch::new(shown, watched(flags), stop);
         let document = agents::control(&flags.agents, nats, scenario, &watch, stop)?;
@@ -65,7 +73,7 @@ fn on_agents(
 
 /// Measured by this process.
 fn here(flags: &RunFlags, scenario: &Scenario, stop: &AtomicBool) -> Result<Document, Failure> {
-    let title = Title::of_run(scenario, flags.url.scheme.name(), style());
+    let title = title(flags, scenario);
     let watched = watched(flags);
     let measure = |shown: &Shown| repeat(&flags.repeat, scenario, watched, shown, stop);
     let all = surface(&flags.output).show(title, stop, measure)?;

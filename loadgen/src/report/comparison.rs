@@ -1,31 +1,43 @@
 //! The table of `compare`: what each transport costs for the same delivered messages, what theory
-//! says about it, and what is left over.
+//! says about it, and what is left over. 80 columns; 24 lines for five rows.
 
-use super::columns::{cells, columns};
-use super::number::{NOT_MEASURED, Style};
-use super::{
-    duration, errors, memory, or_not_measured, percentile, signed_duration, verdict_lines,
-};
+use super::head::{head, sentence, wrapped};
+use super::number::{INSUFFICIENT, NOT_MEASURED, Style};
+use super::run::{joined, marked};
+use super::{duration, errors, facts, memory, or_not_measured, signed_duration};
 use crate::compare::row_name;
-use crate::result::{Document, Figures, Run};
+use crate::result::{Document, Figures, Latency, Run};
 use crate::verdict::State;
 
-/// The comparison as text. Quiet is the verdict and the answer only.
+/// Where the columns of the table end, and those of theory.
+const ENDS: [usize; 8] = [19, 28, 37, 46, 56, 64, 74, 80];
+const THEORY_ENDS: [usize; 8] = [18, 26, 35, 43, 53, 62, 71, 80];
+/// Delivering less than this of what was offered is worth a line.
+const DELIVERED_SHARE_MIN: f64 = 0.99;
+
+/// The comparison as text. Quiet is its first two lines.
 pub(crate) fn text(document: &Document, style: Style, is_quiet: bool) -> String {
-    let mut text = verdict_lines(document);
-    let mark = if document.verdict.state == State::Invalid { "~ " } else { "" };
-    text.push_str(&format!("{mark}{}\n", answer(document, style)));
+    let is_invalid = document.verdict.state == State::Invalid;
+    let head = head(document);
+    let mut lines = head.trust;
     if is_quiet {
-        return text;
+        lines.truncate(if is_invalid { 2 } else { 1 });
+        let second = || head.thresholds.first().cloned().unwrap_or_else(|| answer(document, style));
+        lines.extend((!is_invalid).then(second));
+        return joined(&lines);
     }
-    text.push_str(&workload(document, style));
-    text.push('\n');
-    text.push_str(&costs(document, style));
-    text.push('\n');
-    text.push_str(&theory(document, style));
-    text.push('\n');
-    text.push_str(&notes(document, style));
-    text
+    lines.extend(head.thresholds);
+    if !is_invalid {
+        lines.extend(sentence(&answer(document, style)));
+    }
+    lines.extend(head.findings);
+    let mut evidence = vec![workload(document, style)];
+    evidence.extend(costs(document, style));
+    evidence.extend(theory(document, style));
+    evidence.extend(notes(document, style));
+    lines.extend(marked(evidence, is_invalid));
+    lines.extend(facts::next(document));
+    joined(&lines)
 }
 
 /// The cheapest transport and how much dearer the others are, as far as rounds can tell them
@@ -72,115 +84,98 @@ fn workload(document: &Document, style: Style) -> String {
     let measured = document.runs.iter().map(|run| run.measured_ns).max().unwrap_or(0);
     let offered = or_not_measured(run.offered_per_s, |rate| style.amount(rate));
     format!(
-        "{} subscribers, {} B, {offered} deliveries/s offered; {rounds} rounds, {} measured per \
-         row\n",
+        "{} subscribers, {} B, {offered} deliveries/s offered; {rounds} rounds, {} per row",
         style.count(run.connections),
         run.size_bytes,
         duration(style, measured),
     )
 }
 
-fn costs(document: &Document, style: Style) -> String {
-    let first = [
-        "",
-        "",
-        "delivered",
-        "publish to",
-        "",
-        "",
-        "",
-        "wire",
-        "requests",
-        "server CPU",
-        "server",
-        "",
-    ];
-    let second = [
-        "transport",
-        "direction",
-        "/s",
-        "receive p50",
-        "p99",
-        "p99.9",
-        "max",
-        "B/msg",
-        "/msg",
-        "/msg",
-        "memory/conn",
-        "missed",
-    ];
-    let mut rows = vec![cells(first), cells(second)];
-    let mut failures = String::new();
-    for run in &document.runs {
-        let name = row_name(run);
-        if let Some(failure) = &run.failure {
-            failures.push_str(&format!("{name}: {failure}\n"));
-        } else if !run.errors.is_empty() {
-            failures.push_str(&format!("{name}: errors {}\n", errors(run, style)));
-        }
-        rows.push(cost_row(&name, run, style));
+/// Cells that end where their columns end, at least a space apart.
+fn row<const N: usize>(name: &str, cells: [String; N], ends: [usize; N]) -> String {
+    let mut line = name.to_owned();
+    for (cell, end) in cells.iter().zip(ends) {
+        let gap = end.saturating_sub(line.chars().count() + cell.chars().count()).max(1);
+        line.push_str(&" ".repeat(gap));
+        line.push_str(cell);
     }
-    format!("{}{failures}", columns(&rows))
+    line
 }
 
-fn cost_row(name: &str, run: &Run, style: Style) -> Vec<String> {
-    let direction = match run.direction.as_deref() {
-        Some("server_to_client") => "to client",
-        Some(other) => other,
-        None => NOT_MEASURED,
-    };
+fn costs(document: &Document, style: Style) -> Vec<String> {
+    let heads = ["p50", "p99", "p99.9", "max", "CPU/msg", "wire B", "mem/conn", "lost"];
+    let mut lines = vec![row("transport", heads.map(str::to_owned), ENDS)];
+    let mut remarks = Vec::new();
+    for run in &document.runs {
+        let name = row_name(run);
+        lines.push(cost_row(&name, run, style));
+        if let Some(failure) = &run.failure {
+            remarks.extend(wrapped(&name, failure));
+        }
+        for kind in errors::kinds(run).iter().take(facts::ERRORS_TOLD) {
+            let line = errors::line(kind, style).join(" ");
+            remarks.extend(wrapped(&name, line.trim_start_matches("errors").trim_start()));
+        }
+        if let (Some(achieved), Some(offered)) = (run.achieved_per_s, run.offered_per_s)
+            && achieved < offered * DELIVERED_SHARE_MIN
+        {
+            let [achieved, offered] = [achieved, offered].map(|rate| style.amount(rate));
+            remarks.extend(wrapped(&name, &format!("delivered {achieved}/s of {offered}/s")));
+        }
+    }
+    lines.extend(remarks);
+    lines
+}
+
+fn cost_row(name: &str, run: &Run, style: Style) -> String {
     if run.measured_ns == 0 {
-        return vec![name.to_owned(), direction.to_owned(), NOT_MEASURED.to_owned()];
+        return format!("{name:<10}  {NOT_MEASURED}");
     }
     let latency = &run.latency_from_intended_ns;
-    let time = |value| percentile(style, latency, value);
+    let time = |value| short_percentile(style, latency, value);
     let cpu = run.server.and_then(|server| server.cpu_ns_per_message);
     let rss = run.server.and_then(|server| server.rss_bytes_per_connection);
-    vec![
-        name.to_owned(),
-        direction.to_owned(),
-        or_not_measured(run.achieved_per_s, |rate| style.amount(rate)),
+    let cells = [
         time(latency.p50),
         time(latency.p99),
         time(latency.p99_9),
         time(latency.max),
-        or_not_measured(run.wire_bytes_per_message, |bytes| style.amount(bytes)),
-        or_not_measured(run.requests_per_message, |count| style.amount(count)),
-        or_not_measured(cpu, |ns| signed_duration(style, ns)),
-        or_not_measured(rss, |bytes| memory(style, bytes)),
+        or_none(cpu, |ns| signed_duration(style, ns)),
+        or_none(run.wire_bytes_per_message, |bytes| style.amount(bytes)),
+        or_none(rss, |bytes| memory(style, bytes)),
         style.count(run.gaps),
-    ]
+    ];
+    row(name, cells, ENDS)
+}
+
+/// A cell has no room for two words; below the table it is said in full.
+fn or_none<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| "none".to_owned(), show)
+}
+
+fn short_percentile(style: Style, latency: &Latency, value: Option<u64>) -> String {
+    match value {
+        Some(ns) => duration(style, ns),
+        None if latency.count == 0 => "none".to_owned(),
+        None => format!("{}.", &INSUFFICIENT[..6]),
+    }
 }
 
 /// Theory and what is left over, per row.
-fn theory(document: &Document, style: Style) -> String {
-    let head = [
-        "theory",
-        "wire B/msg",
-        "left over",
-        "requests/msg",
-        "left over",
-        "p50",
-        "left over",
-        "p99",
-        "left over",
-    ];
-    let mut rows = vec![cells(head)];
+fn theory(document: &Document, style: Style) -> Vec<String> {
+    let heads = ["wire B", "rest", "requests", "rest", "p50", "rest", "p99", "rest"];
+    let mut lines = vec![row("theory", heads.map(str::to_owned), THEORY_ENDS)];
     for run in &document.runs {
         let (Some(theory), residual) = (run.theory, run.residual) else { continue };
         let residual = residual.unwrap_or(Figures::NONE);
-        let number = |value: Option<f64>| or_not_measured(value, |value| style.amount(value));
-        let time = |value: Option<i64>| {
-            value.map_or_else(|| "no claim".to_owned(), |ns| signed_duration(style, ns))
-        };
+        let number = |value: Option<f64>| or_none(value, |value| style.amount(value));
+        let time = |value: Option<i64>| or_none(value, |ns| signed_duration(style, ns));
         let left = |value: Option<i64>| {
             value.map_or_else(String::new, |ns| plus(ns > 0, signed_duration(style, ns)))
         };
-        let left_number = |value: Option<f64>| {
-            or_not_measured(value, |value| plus(value > 0.0, style.amount(value)))
-        };
-        rows.push(vec![
-            row_name(run),
+        let left_number =
+            |value: Option<f64>| or_none(value, |value| plus(value > 0.0, style.amount(value)));
+        let cells = [
             number(theory.wire_bytes_per_message),
             left_number(residual.wire_bytes_per_message),
             number(theory.requests_per_message),
@@ -189,9 +184,10 @@ fn theory(document: &Document, style: Style) -> String {
             left(residual.latency_p50_ns),
             time(theory.latency_p99_ns),
             left(residual.latency_p99_ns),
-        ]);
+        ];
+        lines.push(row(&row_name(run), cells, THEORY_ENDS));
     }
-    columns(&rows)
+    lines
 }
 
 /// A difference shows its sign.
@@ -199,26 +195,32 @@ fn plus(is_positive: bool, text: String) -> String {
     if is_positive { format!("+{text}") } else { text }
 }
 
-fn notes(document: &Document, style: Style) -> String {
-    let mut text = String::from(
-        "wire: bytes of the subscribers' TCP streams, both ways, after set-up, without TCP/IP \
-         headers.\n\
-         theory: ws payload and frame header; sse `id:` and `data:` lines; polls request and \
-         answer, divided\n\
-         by what an answer carries. Polling waits interval/2 at the median, 0.99 intervals at \
-         p99; long polling\n\
-         waits a request's way and the gap until it is asked again; left over is measured minus \
-         theory.\n",
+fn notes(document: &Document, style: Style) -> Vec<String> {
+    let mut lines = wrapped(
+        "theory",
+        "polling waits interval/2 at p50, 0.99 intervals at p99; rest: measured minus theory; \
+         none: not measured, or no claim",
     );
+    lines.extend(wrapped(
+        "wire",
+        "per message, both ways, after set-up, without TCP/IP; only ws carries messages both ways",
+    ));
+    let has_few = |run: &Run| {
+        let latency = &run.latency_from_intended_ns;
+        latency.count > 0 && (latency.p50.is_none() || latency.p99_9.is_none())
+    };
+    if document.runs.iter().any(has_few) {
+        lines.extend(wrapped("insuff.", "insufficient samples: p99 needs 1 000, p99.9 10 000"));
+    }
     let nobody = document.publish_to_nobody.as_ref();
     let nobody = nobody.and_then(|nobody| nobody.server_cpu_ns_per_publication);
-    match nobody {
-        Some(ns) => text.push_str(&format!(
-            "server CPU: publishing to nobody costs {} per publication; it is taken off each row, \
-             which\nleaves the cost of delivering (the JSON has both).\n",
+    let words = match nobody {
+        Some(ns) => format!(
+            "publishing to nobody costs {} per publication, taken off each row",
             signed_duration(style, ns)
-        )),
-        None => text.push_str("server CPU: publishing to nobody was not measured.\n"),
-    }
-    text
+        ),
+        None => "publishing to nobody was not measured".to_owned(),
+    };
+    lines.extend(wrapped("CPU", &words));
+    lines
 }

@@ -24,16 +24,14 @@ pub(crate) struct Now {
     pub(crate) first_message: Latency,
     /// What the rules say so far.
     pub(crate) verdict: Verdict,
-    /// Mean rate of the window, per second.
+    /// Mean rate of the window, per second; one snapshot alone does not tell.
     pub(crate) mean_per_s: Option<f64>,
 }
 
 impl Now {
     /// Takes a snapshot; `busy_share` is each thread's mean so far.
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     pub(crate) fn of(snapshot: Snapshot, busy_share: &[f64]) -> Self {
         let intended = Latency::of(&snapshot.intended);
-        let elapsed_s = snapshot.elapsed_ns as f64 / 1e9;
         Self {
             last: Latency::of(&snapshot.last),
             from_sent: Latency::of(&snapshot.from_sent),
@@ -41,7 +39,7 @@ impl Now {
             upgrade: Latency::of(&snapshot.upgrade),
             first_message: Latency::of(&snapshot.first_message),
             verdict: judge(&evidence(&snapshot, busy_share)),
-            mean_per_s: (elapsed_s >= 1.0).then(|| intended.count as f64 / elapsed_s),
+            mean_per_s: None,
             intended,
             snapshot,
         }

@@ -16,6 +16,7 @@ use super::now::Now;
 use super::number::{INSUFFICIENT, Style};
 use super::title::Title;
 use crate::result::{Latency, Run};
+use crate::threshold::Threshold;
 use crate::verdict::{State, Verdict};
 
 pub(crate) const NS_PER_S: u64 = 1_000_000_000;
@@ -166,7 +167,8 @@ impl View {
     }
 
     fn take(&mut self, now: Now) {
-        if let Some(second) = now.second() {
+        let has_begun = now.last.count > 0 || !self.history.is_empty();
+        if let Some(second) = now.second().filter(|_| has_begun) {
             if self.history.len() == HISTORY_SECONDS {
                 self.history.pop_front();
             }
@@ -183,6 +185,8 @@ pub(crate) struct Shown {
     view: Mutex<View>,
     /// Of each thread: sum of the measured seconds' shares, and how many they are.
     busy: Mutex<(Vec<f64>, f64)>,
+    /// Time and messages at the first look into the window.
+    began: Mutex<Option<(u64, u64)>>,
     is_over: Mutex<bool>,
     over: Condvar,
 }
@@ -193,6 +197,7 @@ impl Shown {
             surface,
             view: Mutex::new(View::new(title)),
             busy: Mutex::default(),
+            began: Mutex::default(),
             is_over: Mutex::new(false),
             over: Condvar::new(),
         }
@@ -224,6 +229,7 @@ impl Shown {
         view.history.clear();
         view.block = Some(block);
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = (Vec::new(), 0.0);
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What the rows of a comparison have shown so far.
@@ -251,6 +257,19 @@ impl Shown {
         if stop.load(Ordering::Relaxed) {
             self.lock().is_stopping = true;
         }
+    }
+
+    /// The mean rate since the first look into the window, which the books lag behind.
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn mean_per_s(&self, snapshot: &Snapshot) -> Option<f64> {
+        if snapshot.tick.phase != Phase::Measuring {
+            return None;
+        }
+        let now = (snapshot.elapsed_ns, snapshot.tick.received);
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *began.get_or_insert(now);
+        let span_ns = now.0.checked_sub(first.0).filter(|ns| *ns > 0)?;
+        Some(now.1.saturating_sub(first.1) as f64 / span_ns as f64 * 1e9)
     }
 
     /// Each thread's mean share of time, this second's included.
@@ -282,8 +301,15 @@ impl Progress for Shown {
 
     fn snapshot(&self, snapshot: Snapshot) {
         let busy_share = self.busy_share(&snapshot);
-        let now = Now::of(snapshot, &busy_share);
+        let mean_per_s = self.mean_per_s(&snapshot);
+        let now = Now { mean_per_s, ..Now::of(snapshot, &busy_share) };
         let mut view = self.lock();
+        let is_met = |threshold: &Threshold| {
+            (now.intended.count > 0).then(|| !threshold.is_missed_by(&now.snapshot))
+        };
+        let thresholds = view.title.thresholds.iter();
+        view.thresholds =
+            thresholds.map(|one| (one.expression().to_owned(), is_met(one))).collect();
         let before = view.verdict().state;
         view.take(now);
         let (line, after) = (second_line(&view), view.verdict().clone());

@@ -5,6 +5,7 @@
 use loadgen::scenario::{Gauged, Mode, Scenario, Target};
 
 use super::number::Style;
+use crate::threshold::Threshold;
 
 /// What is being measured.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub(crate) struct Title {
     pub(crate) server: Option<String>,
     /// Names of the lines in the table of threads, where those are not threads of this process.
     pub(crate) agents: Vec<String>,
+    /// What the run has to reach.
+    pub(crate) thresholds: Vec<Threshold>,
 }
 
 impl Title {
@@ -60,6 +63,7 @@ impl Title {
             warmup_ns: nanoseconds(scenario.warmup).unwrap_or(u64::MAX),
             server: server(scenario),
             agents: Vec::new(),
+            thresholds: Vec::new(),
         }
     }
 }

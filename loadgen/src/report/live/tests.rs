@@ -4,7 +4,6 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
-use std::path::PathBuf;
 
 use super::*;
 use crate::cli::plan::tests::scenario;
@@ -47,6 +46,7 @@ fn told(shown: &Shown, change: impl Fn(&mut Snapshot)) {
         if second == 38 {
             snapshot.last = sample.last.clone();
         }
+        snapshot.tick.received = 50_000 * second;
         change(&mut snapshot);
         shown.tick(&snapshot.tick);
         shown.snapshot(snapshot);
@@ -74,19 +74,8 @@ fn text(buffer: &Buffer) -> String {
     rows.collect()
 }
 
-fn assert_golden(name: &str, found: &str) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/report/live/golden");
-    let path = folder.join(format!("{name}.txt"));
-    if std::env::var_os("RINGWIRE_BLESS").is_some() {
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(&path, found).unwrap();
-    }
-    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(wanted == found, "{name}: wanted\n{wanted}\nfound\n{found}");
-}
-
 fn assert_screen(name: &str, view: &View, look: Look, size: (u16, u16)) {
-    assert_golden(name, &text(&drawn(view, look, Choices::default(), size)));
+    samples::assert_golden(name, &text(&drawn(view, look, Choices::default(), size)));
 }
 
 #[test]
@@ -123,7 +112,7 @@ fn ascii_has_no_other_characters() {
     told(&shown, |_| {});
     let buffer = drawn(&shown.view(), look, Choices::default(), (120, 40));
     assert!(text(&buffer).is_ascii(), "{}", text(&buffer));
-    assert_golden("run-ascii-120x40", &text(&buffer));
+    samples::assert_golden("run-ascii-120x40", &text(&buffer));
 }
 
 #[test]
