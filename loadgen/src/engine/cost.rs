@@ -1,6 +1,7 @@
 //! What the server and this program used in the window.
 //!
-//! Not here: when to look, and where that is read. Invariant: a process that cannot be looked at gives no figure, not 0.
+//! Not here: when to look, and where that is read. Invariant: a process that cannot be looked at
+//! gives no figure, not 0.
 
 use ringwire_ring::{ProcessClock, ThreadClock};
 

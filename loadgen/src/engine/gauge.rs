@@ -237,7 +237,8 @@ mod tests {
             Gauge::Metrics { address: answering(answer), host, path }.read()
         };
         let good = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n\
-                    process_cpu_seconds_total 2\n\r\n22\r\nprocess_resident_memory_bytes 900\n\r\n0\r\n\r\n";
+                    process_cpu_seconds_total 2\n\r\n\
+                    22\r\nprocess_resident_memory_bytes 900\n\r\n0\r\n\r\n";
         assert_eq!(read(good), Ok(Usage { cpu_ns: 2_000_000_000, memory_bytes: 900 }));
         let table = [
             ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the answer is 404"),
