@@ -73,7 +73,7 @@ pub(crate) struct TrafficFlags {
     source_ip: Vec<SourceFlag>,
     /// Use a polling connection again for the next request
     #[arg(long, env = "LOADGEN_KEEPALIVE", default_value = "on")]
-    keepalive: SwitchFlag,
+    pub(crate) keepalive: SwitchFlag,
 }
 
 /// `--arrival`.
