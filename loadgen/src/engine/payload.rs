@@ -166,8 +166,8 @@ impl Format {
     /// The stamp of a payload, `None` when it is not one of this run or damaged.
     pub(crate) fn decode(&self, payload: &[u8]) -> Option<Stamp> {
         let (stamp, padding) = payload.split_at_checked(STAMP_BYTES)?;
-        // Nothing is not compared with nothing: an empty box points nowhere, and looking there, even
-        // for no bytes, takes the processor longer than all the rest of the message.
+        // Nothing is not compared with nothing: an empty box points nowhere, and looking there, for
+        // no bytes even, takes the processor longer than all the rest of the message.
         if padding.len() != self.padding.len() || (!padding.is_empty() && padding != &*self.padding)
         {
             return None;
