@@ -4,6 +4,7 @@ use super::*;
 use crate::cli::plan::tests::scenario;
 use crate::samples;
 use crate::whole;
+use ringwire_ring::sim::{Random, each_seed};
 
 fn sample() -> Document {
     let runs = vec![crate::summary::run(&scenario(), &samples::outcome())];
@@ -140,4 +141,33 @@ fn results_of_earlier_commits_are_still_read() {
         }
     }
     assert!(found > 0);
+}
+
+#[test]
+fn histograms_in_parts_sent_as_text_and_added_have_the_percentiles_of_the_sorted_samples() {
+    each_seed(20, |seed| {
+        let mut random = Random::new(seed);
+        let parts = 1 + random.index(5);
+        let count = 1 + random.index(20_000);
+        let mut recorders = vec![recorder::Recorder::new(); parts];
+        let mut sorted = Vec::new();
+        for _ in 0..count {
+            let value = (random.word() >> (22 + random.below(41))).max(1);
+            recorders[random.index(parts)].record(value);
+            sorted.push(value);
+        }
+        sorted.sort_unstable();
+        let mut whole = recorder::empty_histogram();
+        for recorder in &recorders {
+            let text = encode_histogram(&recorder.histogram());
+            whole.add(decode_histogram(&text).unwrap()).unwrap();
+        }
+        assert_eq!(whole.len(), count as u64);
+        for per_mille in [500, 900, 990, 999, 1_000] {
+            let exact = sorted[(count * per_mille).div_ceil(1_000) - 1];
+            let told = whole.value_at_quantile(per_mille as f64 / 1_000.0);
+            let bucket = whole.lowest_equivalent(told);
+            assert_eq!(bucket, whole.lowest_equivalent(exact), "p{per_mille} of {count}");
+        }
+    });
 }
