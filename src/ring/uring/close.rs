@@ -1,5 +1,5 @@
 //! Ending connections: shutdown after what was handed over, and close when the kernel holds
-//! nothing of the slot any more.
+//! nothing of the slot any more; and the ring's own end, when it holds nothing at all.
 //!
 //! Why not close at once: closing does not end a receive under way. The peer gets no FIN, the
 //! index is given to the next client, and the old receive goes on taking bytes. Why cancel and not
@@ -12,9 +12,11 @@ use io_uring::types::{CancelBuilder, Fixed};
 use super::Uring;
 use super::completion::Done;
 use super::entry::{Entry, Is};
+use super::setup::Wait;
 use super::token::{Kind, Token};
 use crate::driver::{Completion, Shutdown};
 use crate::slot::Slot;
+use crate::sys;
 
 impl Uring {
     pub(super) fn start_shutdown(&mut self, slot: Slot, how: Shutdown) {
@@ -146,5 +148,50 @@ impl Uring {
             self.gate.leave();
         }
         completions.push(Completion::Closed { slot });
+    }
+
+    /// Cancels all that is under way and waits for it; says whether nothing is left.
+    pub(super) fn quiesce(&mut self) -> bool {
+        const IDLE_ROUNDS: u32 = 500;
+        const ROUND_NS: u64 = 10_000_000;
+        // So few that asking for "all", which is slow with many, costs nothing.
+        const FEW: u64 = 64;
+        self.cancel_each();
+        let mut idle_rounds = 0;
+        while idle_rounds < IDLE_ROUNDS {
+            // The names are cancelled; what has none, or did not hear, is left.
+            if self.broken.is_none() && (self.under_way <= FEW || idle_rounds > 1) {
+                let all = CancelBuilder::any().all();
+                self.tell(opcode::AsyncCancel2::new(all).build(), Token::plain(Kind::Nothing));
+            }
+            self.flush();
+            let before = self.under_way;
+            self.count_last_completions();
+            if self.under_way == 0 {
+                return true;
+            }
+            idle_rounds = if self.under_way < before { 0 } else { idle_rounds + 1 };
+            self.ring.enter_without_submitting(Wait::Until(sys::monotonic_ns() + ROUND_NS));
+        }
+        false
+    }
+
+    /// Takes note of what is over, and of nothing else.
+    fn count_last_completions(&mut self) {
+        self.stash_completions();
+        while let Some(done) = self.stash.pop_front() {
+            let counts = !matches!(
+                done.token.kind(),
+                Kind::Nothing
+                    | Kind::Batch
+                    | Kind::Cancel
+                    | Kind::CancelAccepts
+                    | Kind::Rung
+                    | Kind::Ring
+            );
+            if counts && !done.more {
+                self.under_way -= 1;
+            }
+        }
     }
 }

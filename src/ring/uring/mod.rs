@@ -318,51 +318,6 @@ impl Uring {
         entry.held -= 1;
         Some(entry)
     }
-
-    /// Cancels all that is under way and waits for it; says whether nothing is left.
-    fn quiesce(&mut self) -> bool {
-        const IDLE_ROUNDS: u32 = 500;
-        const ROUND_NS: u64 = 10_000_000;
-        // So few that asking for "all", which is slow with many, costs nothing.
-        const FEW: u64 = 64;
-        self.cancel_each();
-        let mut idle_rounds = 0;
-        while idle_rounds < IDLE_ROUNDS {
-            // The names are cancelled; what has none, or did not hear, is left.
-            if self.broken.is_none() && (self.under_way <= FEW || idle_rounds > 1) {
-                let all = types::CancelBuilder::any().all();
-                self.tell(opcode::AsyncCancel2::new(all).build(), Token::plain(Kind::Nothing));
-            }
-            self.flush();
-            let before = self.under_way;
-            self.count_last_completions();
-            if self.under_way == 0 {
-                return true;
-            }
-            idle_rounds = if self.under_way < before { 0 } else { idle_rounds + 1 };
-            self.ring.enter_without_submitting(Wait::Until(sys::monotonic_ns() + ROUND_NS));
-        }
-        false
-    }
-
-    /// Takes note of what is over, and of nothing else.
-    fn count_last_completions(&mut self) {
-        self.stash_completions();
-        while let Some(done) = self.stash.pop_front() {
-            let counts = !matches!(
-                done.token.kind(),
-                Kind::Nothing
-                    | Kind::Batch
-                    | Kind::Cancel
-                    | Kind::CancelAccepts
-                    | Kind::Rung
-                    | Kind::Ring
-            );
-            if counts && !done.more {
-                self.under_way -= 1;
-            }
-        }
-    }
 }
 
 fn is_short_of_memory(errno: Errno) -> bool {

@@ -38,7 +38,9 @@ fn likeness(comparison: &Comparison) -> Markup {
         Tone::Failed,
         "Not the same conditions",
         &html! {
-            @for one in &comparison.differences { p { (one.field) ": " (one.old) " then " (one.new) } }
+            @for one in &comparison.differences {
+                p { (one.field) ": " (one.old) " then " (one.new) }
+            }
         },
     )
 }
@@ -116,7 +118,9 @@ fn line(
     html! {
         @if let Some((low, high)) = row.interval { (svg::whisker("whisker", x(low), x(high), y)) }
         g.other {
-            @if let Some(value) = row.ratio { (svg::marker("f", Shape::Circle, (x(value), y), 4.5)) }
+            @if let Some(value) = row.ratio {
+                (svg::marker("f", Shape::Circle, (x(value), y), 4.5))
+            }
         }
         @if size == Size::Wide {
             (svg::text("e strong", (frame.left - 12.0, y + 4.0), &name(row)))
