@@ -164,8 +164,11 @@ fn add_counts(whole: &mut Run, part: &Run) {
     ] {
         *whole = whole.saturating_add(part);
     }
-    let others = [whole.messages_other, part.messages_other];
-    whole.messages_other = others.into_iter().flatten().reduce(|one, two| one.saturating_add(two));
+    for (whole, part) in
+        [(&mut whole.messages_other, part.messages_other), (&mut whole.requests, part.requests)]
+    {
+        *whole = [*whole, part].into_iter().flatten().reduce(u64::saturating_add);
+    }
     whole.measured_ns = whole.measured_ns.max(part.measured_ns);
     whole.offered_per_s = both(whole.offered_per_s, part.offered_per_s, |one, two| one + two);
     whole.achieved_per_s = both(whole.achieved_per_s, part.achieved_per_s, |one, two| one + two);

@@ -116,6 +116,9 @@ pub(crate) struct Run {
     /// Why a row of `compare` has no measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
+    /// Requests of the window, where subscribers ask: polls and long polls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<u64>,
     /// Messages of a foreign server that are nobody's reply or delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) messages_other: Option<u64>,

@@ -9,7 +9,7 @@ mod traffic;
 use loadgen::outcome::{
     Compressed, Ended as EngineEnded, Interval as EngineInterval, Outcome, ServerCost, ServerSource,
 };
-use loadgen::scenario::{Mode, Scenario};
+use loadgen::scenario::{Mode, Scenario, Transport};
 
 use crate::bundle::encode_histogram;
 use crate::result::{
@@ -20,7 +20,7 @@ use crate::stats;
 
 /// The figures of one outcome of `scenario`.
 pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
-    let is_poll = scenario.transport == loadgen::scenario::Transport::Poll;
+    let is_poll = scenario.transport == Transport::Poll;
     let interval_ns = u64::try_from(scenario.poll_interval.as_nanos()).unwrap_or(u64::MAX);
     let delivered = outcome.deliveries_in_window;
     let wire_bytes = outcome.wire_bytes_sent + outcome.wire_bytes_received;
@@ -52,6 +52,8 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
             lost: u64::from(outcome.connections_lost),
             reopened: outcome.reconnects,
         },
+        requests: matches!(scenario.transport, Transport::LongPoll | Transport::Poll)
+            .then_some(outcome.requests),
         messages_other: scenario.speech.is_foreign().then_some(outcome.other),
         errors: outcome.errors.clone(),
         latency_from_intended_ns: Latency::of(&outcome.intended),

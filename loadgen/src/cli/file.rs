@@ -316,6 +316,40 @@ mod tests {
         }
     }
 
+    /// The command line that `words` and the file beside it come to.
+    fn expanded(name: &str, text: &str, words: &[&str]) -> Vec<String> {
+        let path = std::env::temp_dir().join(format!("loadgen-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let option = format!("--scenario={}", path.display());
+        let typed = ["loadgen", "run"].iter().chain(words).copied().chain([option.as_str()]);
+        let all = expand(typed.map(OsString::from).collect());
+        std::fs::remove_file(&path).unwrap();
+        all.unwrap().into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_typed_goes_before_what_the_file_says() {
+        let text = "url = 'ws://file/'\nrate = 5\nconnections = 7\nheader = ['A: b']\n";
+        let all = expanded("precedence", text, &["ws://typed/", "-R", "9"]);
+        assert_eq!(all[2..5], ["ws://typed/", "-R", "9"]);
+        assert_eq!(all[6..], ["--connections=7", "--header=A: b"]);
+        use clap::Parser;
+        let all = expanded("alone", text, &[]);
+        match Cli::try_parse_from(all).unwrap().command {
+            crate::cli::Command::Run(flags) => {
+                assert_eq!((flags.url.host.as_str(), flags.connections), ("file", 7));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_scenario() {
+        let text = include_str!("../../../examples/centrifugo.toml");
+        let arguments = arguments_of(text).unwrap();
+        assert!(arguments.contains(&"--reply-to={}={}".to_owned()), "{arguments:?}");
+    }
+
     #[test]
     fn distances_are_levenshteins() {
         let table = [("", "", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("rate", "tare", 2)];
