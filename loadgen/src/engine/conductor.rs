@@ -12,19 +12,19 @@ use std::time::Duration;
 use crate::engine::control::{Begin, Control};
 use crate::engine::cost::Costs;
 use crate::engine::ledger::Ledger;
-use crate::engine::pacer::{Share, Timetable};
+use crate::engine::pacer::{Timetable, dealt_below};
 use crate::engine::plan::Plan;
 use crate::engine::timeline::Timeline;
 use crate::engine::watch::{Situation, Watch};
 use crate::outcome::{Ended, Failure, Phase, Snapshot, Surroundings, Tick};
 use crate::part::{Meeting, Ready, Start};
-use crate::scenario::{Mode, Transport};
+use crate::scenario::{Mode, SPAN_MAX, Scenario, Transport};
 
 /// From deciding to begin until the first message: every thread must have heard of it.
 const LEAD_NS: u64 = 50_000_000;
 
 /// How long replies are awaited after the window's end.
-const DRAIN_NS: u64 = 2_000_000_000;
+pub(crate) const DRAIN_NS: u64 = 2_000_000_000;
 
 /// How often the conductor looks at what has no doorbell.
 const LOOK_NS: u64 = 10_000_000;
@@ -32,6 +32,8 @@ const LOOK_NS: u64 = 10_000_000;
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Connecting,
+    /// All is open here, and what the server uses by then was looked at.
+    Connected,
     /// All is open here; the other parts of the run are awaited.
     Meeting,
     /// The schedule is set, the window has not begun.
@@ -112,7 +114,8 @@ impl Conductor {
         let window = window.map(|start_ns| (start_ns, self.control.window_end_ns()));
         self.watch.look(&self.control, window, now_ns);
         let next_ns = match self.stage {
-            Stage::Connecting => self.step_connecting(now_ns)?,
+            Stage::Connecting => self.step_connecting(now_ns),
+            Stage::Connected => self.step_connected(now_ns)?,
             Stage::Meeting => self.step_meeting(),
             Stage::Warmup { start_ns } => self.step_warmup(now_ns, start_ns),
             Stage::Measuring { start_ns } => self.step_measuring(now_ns, start_ns),
@@ -143,15 +146,16 @@ impl Conductor {
     /// How the run is doing, for people.
     pub(crate) fn tick(&self, now_ns: u64) -> Tick {
         let phase = match self.stage {
-            Stage::Connecting | Stage::Meeting => Phase::Connecting,
+            Stage::Connecting | Stage::Connected | Stage::Meeting => Phase::Connecting,
             Stage::Warmup { .. } => Phase::Warmup,
             Stage::Measuring { .. } => Phase::Measuring,
             Stage::Draining { .. } | Stage::Finished => Phase::Draining,
         };
         let end_ns = self.control.window_end_ns();
+        let is_known = phase != Phase::Connecting && !self.is_end_unknown();
         Tick {
             phase,
-            left_ns: (phase != Phase::Connecting).then(|| end_ns.saturating_sub(now_ns)),
+            left_ns: is_known.then(|| end_ns.saturating_sub(now_ns)),
             connections_open: self.control.each(|report| &report.open).iter().sum(),
             sent: self.control.sum(|report| &report.sent),
             received: self.control.sum(|report| &report.received),
@@ -166,7 +170,7 @@ impl Conductor {
         let window_start_ns = self.control.begin().map(|begin| begin.window_start_ns);
         let situation = Situation {
             tick: self.tick(now_ns),
-            connections: scenario.connections,
+            connections: self.plan.connections(),
             window_ns: ns(scenario.warmup).saturating_add(ns(scenario.duration)),
             window_start_ns,
             costs: self.costs.as_ref(),
@@ -198,7 +202,6 @@ impl Conductor {
 
     /// How many of the messages that the schedule has from one time to another are this part's.
     fn scheduled(&self, from_ns: u64, to_ns: u64) -> Option<u64> {
-        let scenario = &self.plan.scenario;
         let begin = self.control.begin()?;
         let mut timetable = self.timetable.borrow_mut();
         let timetable = timetable.as_mut()?;
@@ -208,10 +211,21 @@ impl Conductor {
             return Some(end.saturating_sub(first));
         }
         let counts = self.plan.senders(begin);
-        let threads = begin.first_thread..begin.first_thread + scenario.threads;
-        let shares = threads.map(|thread| Share::new(counts, thread));
-        let own = |share: Share| share.count_below(end).saturating_sub(share.count_below(first));
-        Some(shares.map(own).sum())
+        let threads = begin.first_thread..begin.first_thread + self.plan.scenario.threads;
+        let own = |thread| {
+            dealt_below(counts, thread, end).saturating_sub(dealt_below(counts, thread, first))
+        };
+        Some(threads.map(own).sum())
+    }
+
+    /// Whether only the last message of a count will tell when the window ends.
+    fn is_end_unknown(&self) -> bool {
+        let Scenario { traffic, warmup, duration, .. } = &self.plan.scenario;
+        traffic.count.is_some() && warmup.saturating_add(*duration) >= SPAN_MAX && {
+            let begin = self.control.begin();
+            let end_ns = begin.map(|begin| begin.window_start_ns.saturating_add(ns(*duration)));
+            end_ns.is_none_or(|end_ns| self.control.window_end_ns() >= end_ns)
+        }
     }
 
     /// The window as all threads saw it; `rest` is what they did not hand over.
@@ -222,7 +236,7 @@ impl Conductor {
 
     fn interrupt(&mut self, now_ns: u64) {
         match self.stage {
-            Stage::Connecting if self.ended == Ended::Completed => {
+            Stage::Connecting | Stage::Connected if self.ended == Ended::Completed => {
                 self.control.end_connecting();
                 self.has_news = true;
                 self.ended = Ended::Interrupted;
@@ -239,7 +253,7 @@ impl Conductor {
                 self.ended = Ended::Interrupted;
                 self.finish();
             }
-            Stage::Connecting | Stage::Draining { .. } | Stage::Finished => {}
+            Stage::Connecting | Stage::Connected | Stage::Draining { .. } | Stage::Finished => {}
         }
     }
 
@@ -251,19 +265,25 @@ impl Conductor {
         }
     }
 
-    fn step_connecting(&mut self, now_ns: u64) -> Result<u64, Failure> {
+    fn step_connecting(&mut self, now_ns: u64) -> u64 {
         if !self.control.all(|report| &report.is_settled) {
-            return Ok(u64::MAX);
+            return u64::MAX;
         }
+        if let Some(costs) = &mut self.costs {
+            costs.connected();
+        }
+        // Looking may take longer than the lead: the schedule is set by the time after it.
+        self.stage = Stage::Connected;
+        now_ns
+    }
+
+    fn step_connected(&mut self, now_ns: u64) -> Result<u64, Failure> {
         if self.ended != Ended::Completed {
             self.finish();
             return Ok(u64::MAX);
         }
         let subscribers = self.control.each(|report| &report.subscribers);
         let publishers = self.control.each(|report| &report.publishers);
-        if let Some(costs) = &mut self.costs {
-            costs.connected();
-        }
         if let Some(meeting) = &self.meeting {
             let refusal = self.control.first_refusal().map(|_| self.nobody().line);
             meeting.ready(Ready { subscribers, publishers, refusal });

@@ -191,12 +191,8 @@ impl Share {
     /// turn, and threads that have no more are passed over.
     pub(crate) fn new(counts: &[u32], thread: usize) -> Self {
         let total = counts.iter().map(|&count| u64::from(count)).sum();
-        let index = |own: u32| {
-            let earlier: u32 = counts.iter().map(|&count| count.min(own)).sum();
-            let beside = counts[..thread].iter().filter(|&&count| count > own).count();
-            earlier + u32::try_from(beside).expect("threads are few")
-        };
-        Self { indices: (0..counts[thread]).map(index).collect(), total, position: 0, base: 0 }
+        let indices = (0..counts[thread]).map(|own| index(counts, thread, own)).collect();
+        Self { indices, total, position: 0, base: 0 }
     }
 
     /// The next event, `None` when this thread has no members.
@@ -214,13 +210,6 @@ impl Share {
         }
     }
 
-    /// How many of the events below `number` are this share's.
-    pub(crate) fn count_below(&self, number: u64) -> u64 {
-        let (rounds, rest) = (number / self.total.max(1), number % self.total.max(1));
-        let begun = self.indices.partition_point(|&index| u64::from(index) < rest);
-        rounds * self.indices.len() as u64 + begun as u64
-    }
-
     /// The number of the member's first event, which is its index among the members of all threads.
     pub(crate) fn index(&self, member: usize) -> u32 {
         self.indices[member]
@@ -232,10 +221,35 @@ impl Share {
     }
 }
 
+/// The index, among the members of all threads, of member `own` of thread `thread`.
+fn index(counts: &[u32], thread: usize, own: u32) -> u32 {
+    let earlier: u32 = counts.iter().map(|&count| count.min(own)).sum();
+    let beside = counts[..thread].iter().filter(|&&count| count > own).count();
+    earlier + u32::try_from(beside).expect("threads are few")
+}
+
+/// How many of the events below `number` are dealt to thread `thread`: quickly, however many
+/// members there are.
+pub(crate) fn dealt_below(counts: &[u32], thread: usize, number: u64) -> u64 {
+    let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+    let (rounds, rest) = (number / total.max(1), number % total.max(1));
+    // Indices rise: halves what is in question until nothing is.
+    let (mut begun, mut end) = (0, counts[thread]);
+    while begun < end {
+        let middle = begun + (end - begun) / 2;
+        if u64::from(index(counts, thread, middle)) < rest {
+            begun = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    rounds * u64::from(counts[thread]) + u64::from(begun)
+}
+
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers of the test's own making")]
 mod tests {
-    use super::{Pacer, Share, Timetable};
+    use super::{Pacer, Share, Timetable, dealt_below};
     use crate::scenario::Rate;
     use crate::tests::Random;
 
@@ -300,9 +314,14 @@ mod tests {
                 }
             }
             for number in 0..=total * 3 {
-                let shares = (0..threads).map(|thread| Share::new(&counts, thread));
-                let below: u64 = shares.map(|share| share.count_below(number)).sum();
-                assert_eq!(below, number, "{counts:?}");
+                let below = |thread| dealt_below(&counts, thread, number);
+                assert_eq!((0..threads).map(below).sum::<u64>(), number, "{counts:?}");
+                for thread in 0..threads {
+                    let share = Share::new(&counts, thread);
+                    let own = (0..number)
+                        .filter(|k| share.indices.iter().any(|i| k % total == u64::from(*i)));
+                    assert_eq!(below(thread), own.count() as u64, "{counts:?} {thread}");
+                }
             }
             assert!(dealt.into_iter().all(|dealt| dealt), "{counts:?}");
         }

@@ -79,7 +79,7 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
 }
 
 /// A counter of `/proc/net/netstat` or `snmp`: a line of names, then one of values.
-fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
+pub(crate) fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
     let of_group = |line: &&str| line.split(':').next() == Some(group);
     let mut lines = text.lines().filter(of_group).map(str::split_whitespace);
     let position = lines.next()?.position(|word| word == name)?;

@@ -15,6 +15,7 @@ impl<D: Driver> Client<D> {
     /// Says Close where that can be said, and closes the rest.
     pub(super) fn say_goodbye(&mut self) {
         self.goodbye_until_ns = Some(self.now_ns.saturating_add(GOODBYE_NS));
+        self.end_schedule();
         let mut others = Vec::new();
         for position in 0..self.members.len() {
             let member = &self.members[position];

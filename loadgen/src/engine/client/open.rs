@@ -197,7 +197,9 @@ impl<D: Driver> Client<D> {
         let is_fitting = |source: &std::net::IpAddr| {
             target.address.tcp().is_some_and(|to| to.is_ipv4() == source.is_ipv4())
         };
-        let source = sources.of(self.members[member].source).filter(is_fitting);
+        // Every part has all addresses, and takes them in its own turn.
+        let own = self.members[member].source / self.plan.part.of;
+        let source = sources.of(own).filter(is_fitting);
         match self.driver.connect(&target.address, source) {
             Ok(slot) => {
                 if self.owners.len() <= slot.index() {

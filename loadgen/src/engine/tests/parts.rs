@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::live::scenario;
 use super::server::{Mischief, Server};
 use crate::engine::run_part;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Progress, Snapshot, Tick};
 use crate::part::{Account, Meeting, Part, Ready, Start};
-use crate::scenario::{EngineChoice, Mode, Rate, Scenario, Transport};
+use crate::scenario::{
+    AddressRange, EngineChoice, Mode, Rate, Scenario, Sources, Traffic, Transport,
+};
 
 /// Where the parts of one process meet.
 #[derive(Debug)]
@@ -127,4 +129,73 @@ fn a_part_that_nobody_let_in_says_why_and_leaves_it_to_the_others() {
     assert_eq!(ready.subscribers.iter().sum::<u32>(), 0);
     let refusal = ready.refusal.unwrap();
     assert!(refusal.starts_with("no connection to 127.0.0.1:"), "{refusal}");
+}
+
+#[test]
+fn parts_of_churn_share_the_schedule_and_the_count() {
+    let server = Server::start(Mischief::None);
+    for count in [None, Some(61)] {
+        let traffic = Traffic { count, ..Traffic::default() };
+        let rate_per_s = if count.is_some() { None } else { Rate::per_second(100) };
+        let duration = Duration::from_millis(if count.is_some() { 60_000 } else { 300 });
+        let base = scenario(&server, EngineChoice::Epoll, Mode::Churn, Transport::Ws);
+        let mut scenario = Scenario { traffic, rate_per_s, duration, ..base };
+        scenario.target.path = "/echo".into();
+        let accounts: Vec<_> =
+            measure(&scenario, &[2, 1]).into_iter().collect::<Result<_, _>>().unwrap();
+        let sent = sum(&accounts, |account| account.outcome.messages_sent);
+        assert_eq!(sent, count.unwrap_or(30));
+        assert_eq!(sum(&accounts, |account| account.outcome.messages_received), sent);
+        assert!(accounts.iter().all(|account| account.outcome.errors.is_empty()));
+    }
+}
+
+#[test]
+fn a_storm_drops_the_connections_of_all_parts() {
+    let server = Server::start(Mischief::None);
+    let traffic = Traffic { storms: vec![Duration::from_millis(100)], ..Traffic::default() };
+    let base = scenario(&server, EngineChoice::Epoll, Mode::Fanout, Transport::LongPoll);
+    let scenario = Scenario { traffic, duration: Duration::from_millis(1_000), ..base };
+    let accounts: Vec<_> =
+        measure(&scenario, &[1, 2]).into_iter().collect::<Result<_, _>>().unwrap();
+    let storms = |figure: fn(&Account) -> u64| sum(&accounts, figure);
+    assert_eq!(storms(|account| account.outcome.storms[0].dropped), 5);
+    assert_eq!(storms(|account| account.outcome.storms[0].reopened), 5);
+    // Polls ask from where they were, whichever part published.
+    let accepted = sum(&accounts, |account| account.accepted[0]);
+    assert_eq!(sum(&accounts, |account| account.outcome.messages_received), accepted * 5);
+}
+
+/// Keeps how many connections the last snapshot spoke of.
+#[derive(Default)]
+struct Seen(Mutex<Option<u32>>);
+
+impl Progress for Seen {
+    fn tick(&self, _: &Tick) {}
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&self, snapshot: Snapshot) {
+        *self.0.lock().unwrap() = Some(snapshot.connections);
+    }
+}
+
+#[test]
+fn a_part_takes_all_addresses_in_turn_and_shows_its_own_connections() {
+    let server = Server::start(Mischief::None);
+    let first = [127, 0, 9, 1].into();
+    let sources = Sources { ranges: vec![AddressRange { first, count: 2 }] };
+    let traffic = Traffic { sources, ..Traffic::default() };
+    let base = scenario(&server, EngineChoice::Epoll, Mode::Echo, Transport::Ws);
+    let scenario = Scenario { traffic, connections: 6, ..base };
+    let table = Arc::new(Table { seats: Mutex::new(vec![None]) });
+    let origin_ns = ringwire_ring::monotonic_ns() + 500_000_000;
+    let seat = Arc::new(Seat { table, index: 0, origin_ns });
+    let (part, seen) = (Part { index: 1, of: 2, clock_slack_ns: 0 }, Seen::default());
+    run_part(&scenario, part, seat, &seen, &AtomicBool::new(false)).unwrap();
+    let told: Vec<_> = server.peers().iter().map(|peer| peer.to_string()).collect();
+    assert_eq!(told, ["127.0.9.1", "127.0.9.2"]);
+    assert_eq!(*seen.0.lock().unwrap(), Some(3));
 }

@@ -21,7 +21,7 @@ use crate::engine::conductor::{Conductor, Next};
 use crate::engine::control::Control;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Plan;
-use crate::outcome::{Ended, Failure};
+use crate::outcome::{Ended, Failure, Snapshot};
 use crate::scenario::{EngineChoice, Mode, Payload, Rate, Scenario, Target, Traffic, Transport};
 use crate::speech::Speech;
 
@@ -227,7 +227,7 @@ pub(super) fn simulate_until(
 ) -> Result<Run, Failure> {
     let sim = Sim::new(seed, SimOptions { faults, ..SimOptions::default() });
     let server = RefCell::new(EchoServer::new(&sim));
-    simulate_stopped(&sim, &mut || server.borrow_mut().turn(), scenario, stop_ns)
+    simulate_seen(&sim, &mut || server.borrow_mut().turn(), scenario, stop_ns, None)
 }
 
 /// Runs `scenario` against whatever server takes a step when it is told to.
@@ -236,19 +236,23 @@ pub(super) fn simulate_against(
     server: &mut dyn FnMut(),
     scenario: &Scenario,
 ) -> Result<Run, Failure> {
-    simulate_stopped(sim, server, scenario, u64::MAX)
+    simulate_seen(sim, server, scenario, u64::MAX, None)
 }
 
-fn simulate_stopped(
+/// As above; whoever looks on once a second leaves the last thing seen.
+fn simulate_seen(
     sim: &Sim,
     server: &mut dyn FnMut(),
     scenario: &Scenario,
     stop_ns: u64,
+    mut seen: Option<&mut Option<Snapshot>>,
 ) -> Result<Run, Failure> {
     scenario.check()?;
     let stop_ns = sim.now_ns().saturating_add(stop_ns);
     let plan = Arc::new(Plan::new(scenario));
     let control = Control::new(THREADS, plan.channels.len(), None).with_budget(plan.budget());
+    let control = control.live(seen.is_some());
+    let mut look_ns = sim.now_ns() + 1_000_000_000;
     let control = Arc::new(control);
     let mut bells: Vec<Doorbell> = Vec::new();
     let mut clients = Vec::new();
@@ -272,7 +276,14 @@ fn simulate_stopped(
         || done.iter().all(Cell::get),
         &mut [server, &mut || turn(&first, &done[0]), &mut || turn(&second, &done[1]), &mut || {
             let mut conductor = conductor.borrow_mut();
-            match conductor.step(sim.now_ns(), sim.now_ns() >= stop_ns) {
+            let next = conductor.step(sim.now_ns(), sim.now_ns() >= stop_ns);
+            if let Some(seen) = &mut seen
+                && sim.now_ns() >= look_ns
+            {
+                **seen = Some(conductor.snapshot(sim.now_ns()));
+                look_ns += 1_000_000_000;
+            }
+            match next {
                 Ok(Next::At(at_ns)) => sim.alarm(at_ns),
                 Ok(Next::Finished) => {}
                 Err(error) => drop(failure.borrow_mut().get_or_insert(error)),
@@ -367,6 +378,27 @@ fn resets_lose_connections_and_messages_and_each_is_counted() {
             ledger.errors.iter().filter(|(code, _)| code.to_string() == "app.unanswered");
         assert_eq!(missing, unanswered.map(|(_, tally)| tally.count).sum::<u64>());
     });
+}
+
+#[test]
+fn who_looks_on_changes_nothing_that_the_kernel_is_asked() {
+    let scenario = Scenario { duration: Duration::from_millis(2_500), ..scenario() };
+    let run = |seen| {
+        let sim = Sim::new(21, SimOptions { faults: BAD_DAY, ..SimOptions::default() });
+        let server = RefCell::new(EchoServer::new(&sim));
+        simulate_seen(&sim, &mut || server.borrow_mut().turn(), &scenario, u64::MAX, seen).unwrap()
+    };
+    let mut last = None;
+    let (unseen, seen) = (run(None), run(Some(&mut last)));
+    // The hash is over every call of every thread and when it was made.
+    assert_eq!(unseen.hash, seen.hash);
+    assert_eq!(unseen.ledger.received_total, seen.ledger.received_total);
+    let last = last.unwrap();
+    assert_eq!((last.connections, last.tcp.len(), last.upgrade.len()), (7, 7, 7));
+    assert_eq!((last.refused, last.lost, last.errors.len()), (0, 0, 0));
+    // A whole second of the window was over, less what was under way.
+    let told = last.intended.len();
+    assert!((280..=seen.ledger.intended.histogram().len()).contains(&told), "{told}");
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! How load arrives, in virtual time: arrivals, stages, counts, pings, churn, storms, stopping.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringwire_ring::sim::{Faults, each_seed};
 
 use super::sim::{BAD_DAY, Run, scenario, simulate, simulate_until};
+use crate::engine::conductor::{Conductor, Next};
+use crate::engine::control::Control;
 use crate::engine::error::ErrorCode;
 use crate::engine::ledger::Ledger;
+use crate::engine::plan::Plan;
 use crate::outcome::Ended;
-use crate::scenario::{Arrival, Mode, Rate, Scenario, Stage, Traffic};
+use crate::scenario::{Arrival, Mode, Rate, SPAN_MAX, Scenario, Stage, Traffic};
 
 const MS: u64 = 1_000_000;
 
@@ -135,15 +140,20 @@ fn churn_opens_and_closes_to_the_schedule_and_in_closed_loop() {
     for (rate_per_s, is_churn_echo, count) in [
         (Rate::per_second(60), false, None),
         (Rate::per_second(60), true, None),
-        (None, false, Some(20)),
-        (None, true, Some(20)),
+        (None, false, Some(61)),
+        (None, true, Some(61)),
     ] {
         let traffic = Traffic { is_churn_echo, count, ..Traffic::default() };
-        let scenario = Scenario { mode: Mode::Churn, traffic, rate_per_s, ..scenario() };
+        // A count ends the window however slow the network is.
+        let duration = if count.is_some() { ms(60_000) } else { ms(500) };
+        let scenario = Scenario { mode: Mode::Churn, traffic, rate_per_s, duration, ..scenario() };
         each_seed(3, |seed| {
             for faults in [Faults::none(), BAD_DAY] {
+                let is_good = faults == Faults::none();
                 let run = simulate(seed, faults, &scenario).unwrap();
                 assert_whole(&run);
+                // Ten rounds of four times 100 us.
+                assert!(!is_good || count.is_none() || run.measured_ns < 20 * MS);
                 let expected = count.unwrap_or(30);
                 assert_eq!(run.ledger.sent_of_window, expected, "{scenario:?}");
                 // Each was opened, and one more before the run: whether there is a server.
@@ -251,4 +261,41 @@ fn stopping_is_heard_in_every_mode_and_phase() {
             });
         }
     }
+}
+
+#[test]
+fn the_schedule_is_set_by_the_time_after_the_server_was_looked_at() {
+    let plan = Arc::new(Plan::new(&Scenario { threads: 1, ..scenario() }));
+    let control = Arc::new(Control::new(1, 1, None));
+    control.reports[0].subscribers.store(7, Ordering::Relaxed);
+    control.reports[0].is_settled.store(true, Ordering::Relaxed);
+    let mut conductor = Conductor::new(plan, Arc::clone(&control), None);
+    // Looks here, which may take as long as it likes.
+    assert_eq!(conductor.step(5, false).unwrap(), Next::At(5));
+    assert!(control.begin().is_none());
+    conductor.step(900 * MS, false).unwrap();
+    assert_eq!(control.begin().unwrap().origin_ns, 950 * MS);
+}
+
+#[test]
+fn what_only_a_count_ends_has_no_known_time_left() {
+    let left = |rate_per_s, duration| {
+        let traffic = Traffic { count: Some(1_000), ..Traffic::default() };
+        let scenario = Scenario { threads: 1, traffic, rate_per_s, duration, ..scenario() };
+        let control = Arc::new(Control::new(1, 1, None));
+        control.reports[0].subscribers.store(7, Ordering::Relaxed);
+        control.reports[0].open.store(7, Ordering::Relaxed);
+        control.reports[0].is_settled.store(true, Ordering::Relaxed);
+        let mut conductor = Conductor::new(Arc::new(Plan::new(&scenario)), control, None);
+        for now_ns in [0, 0, 200 * MS] {
+            conductor.step(now_ns, false).unwrap();
+        }
+        conductor.tick(200 * MS).left_ns
+    };
+    let forever = SPAN_MAX - scenario().warmup;
+    assert_eq!(left(None, forever), None);
+    // Begun at 50 ms with 100 ms of warm-up.
+    assert_eq!(left(None, ms(500)), Some(450 * MS));
+    // The schedule says when the last is due: 999 hundredths of a second after the window began.
+    assert_eq!(left(Rate::per_second(100), forever), Some(9_940 * MS + 1));
 }

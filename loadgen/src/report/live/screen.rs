@@ -146,8 +146,11 @@ impl Page<'_> {
         match tick.phase {
             Phase::Connecting => "connecting".to_owned(),
             Phase::Warmup => {
-                let left_ns = tick.left_ns.unwrap_or(0).saturating_sub(title.duration_ns);
-                format!("warming up, {} to go", minutes(left_ns))
+                let left_ns = tick.left_ns.map(|ns| ns.saturating_sub(title.duration_ns));
+                left_ns.map_or_else(
+                    || "warming up".to_owned(),
+                    |ns| format!("warming up, {} to go", minutes(ns)),
+                )
             }
             Phase::Measuring => {
                 let elapsed = self.now().map_or(0, |now| now.snapshot.elapsed_ns);
