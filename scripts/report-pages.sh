@@ -48,7 +48,7 @@ make_scratch
 trap_signals
 mkdir -- "$scratch/pages"
 (cd -- "$root" && LOADGEN_HTML_SAMPLES=$scratch/pages CARGO_TARGET_DIR=$target \
-  run_foreground cargo test --quiet --locked --package loadgen --bin loadgen html_samples)
+  run_foreground cargo test --quiet --locked --package loadgen --bin loadgen report::html::tests)
 export CHROMIUM
 CHROMIUM=$(command -v chromium)
 run_foreground node "$cache/check.cjs" "$scratch/pages" ${pictures:+"$pictures"}

@@ -81,6 +81,13 @@ pub(crate) fn parse(text: &str) -> Result<Output, String> {
     Ok(Output { kind: *kind, path: path.into() })
 }
 
+/// `html=PATH`, as `diff --out` takes it: what two results are to each other is a page.
+pub(crate) fn parse_page(text: &str) -> Result<Output, String> {
+    parse(text).ok().filter(|output| output.kind == Kind::Html).ok_or_else(|| {
+        format!("`{text}`: a comparison of two results is written as html=PATH; PATH - is stdout")
+    })
+}
+
 /// Refuses what cannot be written: better now than after minutes of measuring.
 pub(crate) fn check(outputs: &[Output]) -> Result<(), Failure> {
     let wrong = |output: &Output, what: &str| {
@@ -129,15 +136,24 @@ pub(crate) fn write(outputs: &[Output], document: &Document) -> Vec<String> {
     let mut complaints = Vec::new();
     for output in outputs {
         for (path, bytes) in files(output, document) {
-            let written = bytes.and_then(|bytes| {
-                if output.is_stdout() { to_stdout(&bytes) } else { whole::write(&path, &bytes) }
-            });
-            if let Err(error) = written {
-                complaints.push(format!("{} was not written: {error}", path.display()));
-            }
+            complaints.extend(put(output, &path, bytes));
         }
     }
     complaints
+}
+
+/// Writes the page of a comparison wherever it was asked for; a line for each failure.
+pub(crate) fn write_page(outputs: &[Output], page: &str) -> Vec<String> {
+    let page = page.as_bytes();
+    outputs.iter().filter_map(|output| put(output, &output.path, Ok(page.to_vec()))).collect()
+}
+
+/// Writes one file, or says why not.
+fn put(output: &Output, path: &Path, bytes: io::Result<Vec<u8>>) -> Option<String> {
+    let written = bytes.and_then(|bytes| {
+        if output.is_stdout() { to_stdout(&bytes) } else { whole::write(path, &bytes) }
+    });
+    written.err().map(|error| format!("{} was not written: {error}", path.display()))
 }
 
 fn to_stdout(bytes: &[u8]) -> io::Result<()> {

@@ -349,7 +349,7 @@ fn document(scenario: &Scenario, part: loadgen::part::Part, account: &Account) -
         run.offered_per_s = per_ns.map(|per_ns| per_ns * 1e9);
     }
     let mut document = commands::document(scenario.seed, summary::ended(outcome.ended), verdict);
-    document.checks = checks;
+    (document.checks, document.findings) = (checks, verdict::findings(&evidence));
     document.runs.push(run);
     document
 }

@@ -33,7 +33,8 @@ pub(super) fn document(
 ) -> Result<Document, Failure> {
     let accepted = accepted(&portions);
     let mut verdict = Verdict::valid();
-    let (mut agents, mut parts, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut agents, mut parts) = (Vec::new(), Vec::new());
+    let (mut checks, mut findings) = (Vec::new(), Vec::new());
     let bound_ns = bound_ns(&portions);
     for Portion { name, part, offset, done } in portions {
         let mut agent = match done {
@@ -49,6 +50,8 @@ pub(super) fn document(
                     let name = format!("agent {name}: {}", check.name);
                     checks.push(Check { name, ..check.clone() });
                 }
+                let found = document.findings.iter();
+                findings.extend(found.map(|finding| format!("agent {name}: {finding}")));
                 let agent = merge::agent(name, &document.runs[0]);
                 parts.push(document);
                 agent
@@ -75,7 +78,7 @@ pub(super) fn document(
     let mut document =
         Document { runs: merged.runs, ..crate::commands::document(scenario.seed, ended, verdict) };
     document.machine = merged.machine;
-    document.checks = checks;
+    (document.checks, document.findings) = (checks, findings);
     for run in &mut document.runs {
         run.connections = u64::from(scenario.connections);
         run.agents = std::mem::take(&mut agents);

@@ -12,8 +12,9 @@ use crate::threshold::{self, Threshold};
 /// Flags about what is shown and written.
 #[derive(Debug, Args)]
 pub(crate) struct OutputFlags {
-    /// Write the result, repeatable: json, bundle (with all histograms, for report and diff), csv
-    /// (intervals), hgrm, hlog (HdrHistogram), prom (Prometheus), junit; path - is stdout
+    /// Write the result, repeatable: json, bundle (with all histograms, for report and diff), html
+    /// (a page), csv (intervals), hgrm, hlog (HdrHistogram), prom (Prometheus), junit; path - is
+    /// stdout
     #[arg(short, long, env = "LOADGEN_OUT", value_name = "KIND=PATH")]
     #[arg(value_parser = outputs::parse)]
     pub(crate) out: Vec<Output>,
@@ -81,6 +82,10 @@ pub(crate) struct DiffFlags {
     /// Compare although machines or scenarios differ
     #[arg(long, env = "LOADGEN_FORCE")]
     pub(crate) force: bool,
+    /// Write the comparison as a page, repeatable; path - is stdout
+    #[arg(short, long, env = "LOADGEN_OUT", value_name = "html=PATH")]
+    #[arg(value_parser = outputs::parse_page)]
+    pub(crate) out: Vec<Output>,
 }
 
 /// A share from 0 to 50 %.

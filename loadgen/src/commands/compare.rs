@@ -20,7 +20,9 @@ pub(crate) fn compare(flags: &CompareFlags, stop: &AtomicBool) -> Result<u8, Fai
     let comparison = compare::run(flags, surface, stop, &unique)?;
     let ended = if comparison.is_interrupted { Ended::Interrupted } else { Ended::Completed };
     let nobody = rows::nobody(&comparison);
-    let mut document = document(flags.load.seed, ended, rows::verdict(&comparison));
+    let judged = rows::judged(&comparison);
+    let mut document = document(flags.load.seed, ended, judged.verdict);
+    (document.checks, document.findings) = (judged.checks, judged.findings);
     document.runs = rows::rows(&comparison, flags.rate, nobody.as_ref());
     document.publish_to_nobody = nobody;
     let text = |document: &_| report::comparison::text(document, style(), flags.output.quiet);

@@ -4,7 +4,7 @@
 
 use loadgen::outcome::Failure;
 
-use super::{print, show, style};
+use super::{EXIT_OTHER, print, show, style};
 use crate::bundle;
 use crate::cli::{DiffFlags, ReportFlags};
 use crate::diff;
@@ -41,8 +41,18 @@ fn of_command(document: &Document, is_quiet: bool) -> String {
 
 /// `diff`: what the new result says about the old one.
 pub(crate) fn diff(flags: &DiffFlags) -> Result<u8, Failure> {
+    outputs::check(&flags.out)?;
     let (old, new) = (bundle::read(&flags.old)?, bundle::read(&flags.new)?);
     let comparison = diff::compare(&old, &new, flags.equal, flags.force)?;
-    print(&text::diff::text(&comparison, style()));
-    Ok(0)
+    let shown = text::diff::text(&comparison, style());
+    if flags.out.iter().any(outputs::Output::is_stdout) {
+        eprint!("{shown}");
+    } else {
+        print(&shown);
+    }
+    let complaints = outputs::write_page(&flags.out, &text::html::diff(&comparison));
+    for complaint in &complaints {
+        eprintln!("loadgen: {complaint}");
+    }
+    Ok(if complaints.is_empty() { 0 } else { EXIT_OTHER })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::plan::{Block, Plan, Row, Subject};
 use super::{Comparison, theory};
 use crate::cli::units::Fraction;
-use crate::result::{Figures, PublishToNobody, Round, Run, per, rounded};
+use crate::result::{Check, Figures, PublishToNobody, Round, Run, per, rounded};
 use crate::summary;
 use crate::verdict::{self, Evidence, Verdict};
 
@@ -68,9 +68,18 @@ pub(crate) fn rows(
     runs
 }
 
-/// The verdict over every row, its rounds merged as they are reported.
-pub(crate) fn verdict(comparison: &Comparison) -> Verdict {
-    let mut all = Verdict::valid();
+/// What was looked at in every row, its rounds merged as they are reported, and what was found.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) findings: Vec<String>,
+}
+
+/// Judges every row.
+pub(crate) fn judged(comparison: &Comparison) -> Judged {
+    let (checks, findings) = (Vec::new(), Vec::new());
+    let mut all = Judged { verdict: Verdict::valid(), checks, findings };
     let rows = (0..comparison.plan.rows.len()).map(Subject::Row);
     for subject in std::iter::once(Subject::Nobody).chain(rows) {
         let results = outcomes(comparison, subject);
@@ -85,7 +94,13 @@ pub(crate) fn verdict(comparison: &Comparison) -> Verdict {
             // Lag spoils latencies, and there are none.
             evidence.lag_p99_ns = 0;
         }
-        all.merge(&subject_name(&comparison.plan, subject), verdict::judge(&evidence));
+        let name = subject_name(&comparison.plan, subject);
+        let (verdict, checks) = verdict::examine(&evidence);
+        all.verdict.merge(&name, verdict);
+        let named = |check: Check| Check { name: format!("{name}: {}", check.name), ..check };
+        all.checks.extend(checks.into_iter().map(named));
+        let found = verdict::findings(&evidence).into_iter();
+        all.findings.extend(found.map(|finding| format!("{name}: {finding}")));
     }
     all
 }
@@ -185,7 +200,16 @@ fn take_off_publishing(run: &mut Run, outcome: &Outcome, nobody: Option<&Publish
         return;
     }
     let delivering_ns = cpu_ns as f64 - each * outcome.messages_sent as f64;
-    server.cpu_ns_per_message = Some(rounded(delivering_ns / outcome.deliveries_in_window as f64));
+    let deliveries = outcome.deliveries_in_window as f64;
+    server.cpu_ns_per_message = Some(rounded(delivering_ns / deliveries));
+    // The interval is about the same figure.
+    let own = run.confidence.as_mut();
+    if let Some(estimate) = own.and_then(|own| own.server_cpu_ns_per_message.as_mut()) {
+        let off_ns = each * outcome.messages_sent as f64 / deliveries;
+        for bound in [&mut estimate.value, &mut estimate.low, &mut estimate.high] {
+            *bound -= off_ns;
+        }
+    }
 }
 
 /// Why a block is not what was asked for; what it measured until then still counts.

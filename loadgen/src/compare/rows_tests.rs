@@ -75,7 +75,7 @@ fn document(comparison: &Comparison) -> Document {
     let nobody = nobody(comparison);
     Document {
         runs: rows(comparison, Fraction::new(20, 1).unwrap(), nobody.as_ref()),
-        verdict: verdict(comparison),
+        verdict: judged(comparison).verdict,
         publish_to_nobody: nobody,
         ..samples::document()
     }
@@ -230,8 +230,11 @@ fn lag_spoils_rows_but_not_the_cost_of_publishing() {
                 }
             }
         }
-        verdict(&comparison).state
+        judged(&comparison).verdict.state
     };
+    let all = judged(&comparison());
+    let named = |name: &str| all.checks.iter().any(|check| check.name.starts_with(name));
+    assert!(named("ws: Schedule lag") && named("nobody: ") && named("poll@1s: "), "{all:?}");
     assert_eq!(late(Subject::Row(0)), State::Invalid);
     assert_eq!(late(Subject::Nobody), State::Valid);
 }

@@ -12,6 +12,8 @@ use crate::verdict::State;
 /// Where the columns of the table end, and those of theory.
 const ENDS: [usize; 8] = [19, 28, 37, 46, 56, 64, 74, 80];
 const THEORY_ENDS: [usize; 8] = [18, 26, 35, 43, 53, 62, 71, 80];
+/// Lines of five rows, as far as what may give way can see to it.
+const LINES_MAX: usize = 24;
 /// Delivering less than this of what was offered is worth a line.
 const DELIVERED_SHARE_MIN: f64 = 0.99;
 
@@ -31,13 +33,34 @@ pub(crate) fn text(document: &Document, style: Style, is_quiet: bool) -> String 
         lines.extend(sentence(&answer(document, style)));
     }
     lines.extend(head.findings);
-    let mut evidence = vec![workload(document, style)];
-    evidence.extend(costs(document, style));
-    evidence.extend(theory(document, style));
-    evidence.extend(notes(document, style));
-    lines.extend(marked(evidence, is_invalid));
-    lines.extend(facts::next(document));
+    let next = facts::next(document);
+    let [wire, rest] = notes(document, style);
+    let evidence = [
+        (0, vec![workload(document, style)]),
+        (0, costs(document, style)),
+        (1, intervals(document, style)),
+        (0, theory(document, style)),
+        (2, wire),
+        (0, rest),
+    ];
+    let marked = evidence.map(|(rank, lines)| facts::fact(rank, marked(lines, is_invalid)));
+    let room = LINES_MAX.saturating_sub(lines.len() + next.len());
+    lines.extend(facts::fitting(marked.into(), room));
+    lines.extend(next);
     joined(&lines)
+}
+
+/// How surely each row's cost is known, where rounds allow to say it.
+fn intervals(document: &Document, style: Style) -> Vec<String> {
+    let of = |run: &Run| {
+        let cpu = run.confidence.as_ref()?.server_cpu_ns_per_message;
+        facts::interval(&row_name(run), cpu, |ns| style.duration(ns))
+    };
+    let each: Vec<String> = document.runs.iter().filter_map(of).collect();
+    if each.is_empty() {
+        return Vec::new();
+    }
+    wrapped("95 %", &format!("CPU/msg: {}", each.join(", ")))
 }
 
 /// The cheapest transport and how much dearer the others are, as far as rounds can tell them
@@ -195,16 +218,15 @@ fn plus(is_positive: bool, text: String) -> String {
     if is_positive { format!("+{text}") } else { text }
 }
 
-fn notes(document: &Document, style: Style) -> Vec<String> {
+/// What the wire's column holds, and all else there is to note.
+fn notes(document: &Document, style: Style) -> [Vec<String>; 2] {
+    let wire = "per message, both ways, after set-up, without TCP/IP; only ws carries messages \
+                both ways";
     let mut lines = wrapped(
         "theory",
         "polling waits interval/2 at p50, 0.99 intervals at p99; rest: measured minus theory; \
          none: not measured, or no claim",
     );
-    lines.extend(wrapped(
-        "wire",
-        "per message, both ways, after set-up, without TCP/IP; only ws carries messages both ways",
-    ));
     let has_few = |run: &Run| {
         let latency = &run.latency_from_intended_ns;
         latency.count > 0 && (latency.p50.is_none() || latency.p99_9.is_none())
@@ -222,5 +244,5 @@ fn notes(document: &Document, style: Style) -> Vec<String> {
         None => "publishing to nobody was not measured".to_owned(),
     };
     lines.extend(wrapped("CPU", &words));
-    lines
+    [wrapped("wire", wire), lines]
 }

@@ -59,7 +59,8 @@ pub(crate) fn headline(comparison: &Comparison) -> String {
     let mut parts: Vec<String> =
         findings.iter().take(FINDINGS_MAX).map(|row| finding(row)).collect();
     if findings.len() > FINDINGS_MAX {
-        parts.push(format!("{} more findings below", findings.len() - FINDINGS_MAX));
+        let more = findings.len() - FINDINGS_MAX;
+        parts.push(format!("{more} more {} below", if more == 1 { "finding" } else { "findings" }));
     }
     let plural = |count: usize| if count == 1 { "result" } else { "results" };
     if same > 0 {

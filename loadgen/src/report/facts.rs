@@ -14,6 +14,8 @@ pub(crate) const ERRORS_TOLD: usize = 2;
 /// Where the percentiles of a line end, and the count of samples.
 const ENDS: [usize; 6] = [20, 29, 38, 47, 57, 67];
 const SAMPLES_END: usize = 80;
+/// A longer command is not repeated.
+const NEXT_LINES_MAX: usize = 3;
 /// A lag this many times below a latency has no part in it.
 const LAG_NEGLIGIBLE: u64 = 10;
 
@@ -21,10 +23,10 @@ const LAG_NEGLIGIBLE: u64 = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fact {
     rank: u8,
-    lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
-fn fact(rank: u8, lines: Vec<String>) -> Fact {
+pub(crate) fn fact(rank: u8, lines: Vec<String>) -> Fact {
     Fact { rank, lines }
 }
 
@@ -41,16 +43,22 @@ pub(crate) fn fitting(mut facts: Vec<Fact>, room: usize) -> Vec<String> {
     facts.into_iter().flat_map(|fact| fact.lines).collect()
 }
 
-/// Everything there is to say about a run.
-pub(crate) fn evidence(run: &Run, style: Style) -> Vec<Fact> {
+/// Everything there is to say about a run; of errors only their names where it has to be brief.
+pub(crate) fn evidence(run: &Run, style: Style, is_brief: bool) -> Vec<Fact> {
     let kinds = errors::kinds(run);
-    let told = kinds.iter().take(ERRORS_TOLD).flat_map(|kind| errors::line(kind, style));
+    let first = kinds.iter().take(ERRORS_TOLD);
+    let told: Vec<String> = if is_brief && !kinds.is_empty() {
+        let each = first.map(|kind| format!("{} {}", style.count(kind.count), kind.code));
+        wrapped("errors", &format!("{}: see below", each.collect::<Vec<_>>().join(", ")))
+    } else {
+        first.flat_map(|kind| errors::line(kind, style)).collect()
+    };
     vec![
         fact(0, latencies(run, style)),
         fact(3, opening(run, style)),
         fact(1, rates(run, style)),
         fact(0, lost(run, style)),
-        fact(0, told.collect()),
+        fact(0, told),
         fact(1, connections(run, style)),
         fact(1, server(run, style)),
         fact(2, generator(run, style)),
@@ -319,7 +327,7 @@ fn slow(run: &Run, style: Style) -> Vec<String> {
 }
 
 /// `3.12 [3.04-3.21]`, from an estimate in nanoseconds.
-fn interval(
+pub(crate) fn interval(
     name: &str,
     estimate: Option<Estimate>,
     show: impl Fn(f64) -> String,
@@ -394,7 +402,10 @@ pub(crate) fn next(document: &Document) -> Vec<String> {
     }
     let words = document.command.split(' ');
     let written: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
-    let of = |kind: &str| written.iter().find(|(name, _)| *name == kind).map(|(_, path)| *path);
+    let of = |kind: &str| {
+        let named = written.iter().find(|(name, path)| *name == kind && *path != "-");
+        named.map(|(_, path)| *path)
+    };
     let stored = of("bundle").or_else(|| of("json"));
     match (stored, of("html")) {
         (Some(path), None) => {
@@ -403,7 +414,12 @@ pub(crate) fn next(document: &Document) -> Vec<String> {
         }
         (Some(path), Some(_)) => wrapped("next", &format!("loadgen diff {path} OTHER")),
         (None, Some(_)) | (None, None) => {
-            wrapped("next", &format!("{} --out bundle=run.bundle", document.command))
+            let words = wrapped("next", &format!("{} --out bundle=run.bundle", document.command));
+            if words.len() <= NEXT_LINES_MAX {
+                words
+            } else {
+                wrapped("next", "the same command with --out bundle=run.bundle")
+            }
         }
     }
 }

@@ -10,8 +10,10 @@ use crate::verdict::State;
 pub(crate) const COLUMNS_MAX: usize = 80;
 /// Where a line's words begin, behind its name.
 const INDENT: usize = 10;
-/// Reasons that are told in full.
-const REASONS_MAX: usize = 3;
+/// Reasons, findings and failed thresholds that are told in full, where there is room.
+const TOLD_MAX: usize = 3;
+/// Lines of a head, if telling less keeps it to them.
+const HEAD_LINES_MAX: usize = 11;
 
 /// The head, in lines, without the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,14 +28,36 @@ pub(crate) struct Head {
 
 /// The head of a document.
 pub(crate) fn head(document: &Document) -> Head {
-    let is_invalid = document.verdict.state == State::Invalid;
-    let thresholds = if is_invalid { Vec::new() } else { thresholds(document) };
-    let findings = document.findings.iter().take(if is_invalid { 0 } else { REASONS_MAX });
-    let findings = findings.flat_map(|finding| wrapped("found", finding)).collect();
-    Head { trust: trust(document), thresholds, findings }
+    let mut told = TOLD_MAX;
+    loop {
+        let head = telling(document, told);
+        let count = head.trust.len() + head.thresholds.len() + head.findings.len();
+        if count <= HEAD_LINES_MAX || told == 1 {
+            return head;
+        }
+        told -= 1;
+    }
 }
 
-fn trust(document: &Document) -> Vec<String> {
+/// The head with so many of each kind told in full.
+fn telling(document: &Document, told: usize) -> Head {
+    let is_invalid = document.verdict.state == State::Invalid;
+    let thresholds = if is_invalid { Vec::new() } else { thresholds(document, told) };
+    let findings = document.findings.iter().take(if is_invalid { 0 } else { told });
+    let findings = findings.flat_map(|finding| wrapped("found", finding)).collect();
+    Head { trust: trust(document, told), thresholds, findings }
+}
+
+/// What says that there is more of it.
+fn and_more(all: usize, told: usize, what: &str) -> Vec<String> {
+    match all.saturating_sub(told) {
+        0 => Vec::new(),
+        1 => wrapped("", &format!("and 1 more {what}")),
+        more => wrapped("", &format!("and {more} more {what}s")),
+    }
+}
+
+fn trust(document: &Document, told: usize) -> Vec<String> {
     let verdict = &document.verdict;
     let name = verdict.state.word();
     let ended = match document.ended {
@@ -44,7 +68,7 @@ fn trust(document: &Document) -> Vec<String> {
         }
         Ended::Aborted => "ABORTED, every connection was lost; ",
     };
-    let mut reasons = verdict.reasons.iter().take(REASONS_MAX);
+    let mut reasons = verdict.reasons.iter().take(told);
     let mut lines = Vec::new();
     match verdict.state {
         State::Valid => lines.extend(wrapped(name, &format!("{ended}{}", passed(document)))),
@@ -67,10 +91,7 @@ fn trust(document: &Document) -> Vec<String> {
             None => lines.extend(wrapped("", reason)),
         }
     }
-    let more = verdict.reasons.len().saturating_sub(REASONS_MAX);
-    if more > 0 {
-        lines.extend(wrapped("", &format!("and {more} more reasons")));
-    }
+    lines.extend(and_more(verdict.reasons.len(), told, "reason"));
     lines
 }
 
@@ -93,7 +114,7 @@ fn failed(document: &Document, otherwise: &str) -> String {
 }
 
 /// One line, and as many more as thresholds failed.
-fn thresholds(document: &Document) -> Vec<String> {
+fn thresholds(document: &Document, told: usize) -> Vec<String> {
     let all = &document.thresholds;
     let said = |one: &ThresholdResult| format!("{}, measured {}", one.expression, one.shown);
     let failed: Vec<&ThresholdResult> = all.iter().filter(|one| !one.is_met).collect();
@@ -116,9 +137,10 @@ fn thresholds(document: &Document) -> Vec<String> {
             line.push_str(&format!("{exit:>room$}"));
         }
     }
-    for other in others {
+    for other in others.iter().take(told - 1) {
         lines.extend(wrapped("", &said(other)));
     }
+    lines.extend(and_more(failed.len(), told, "failed threshold"));
     lines
 }
 
@@ -136,6 +158,16 @@ pub(crate) fn sentence(words: &str) -> Vec<String> {
 const UNITS: [&str; 12] =
     ["ns", "us", "ms", "s", "B", "KiB", "MiB", "GiB", "%", "us/message", "ms/message", "messages"];
 
+fn is_unit(word: &str) -> bool {
+    UNITS.contains(&word.trim_end_matches([',', ';', '.', ')']))
+}
+
+/// Whether `next` goes on with the number at the end of `word`, as in `41 807`.
+fn is_thousands(word: &str, next: &str) -> bool {
+    let digits = next.bytes().take_while(u8::is_ascii_digit).count();
+    word.ends_with(|last: char| last.is_ascii_digit()) && digits == 3
+}
+
 fn broken(begun: String, words: &str, indent: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = begun;
@@ -143,9 +175,7 @@ fn broken(begun: String, words: &str, indent: usize) -> Vec<String> {
     let mut words = words.split(' ').peekable();
     while let Some(word) = words.next() {
         let mut word = word.to_owned();
-        while let Some(unit) =
-            words.next_if(|next| UNITS.contains(&next.trim_end_matches([',', ';', '.', ')'])))
-        {
+        while let Some(unit) = words.next_if(|next| is_unit(next) || is_thousands(&word, next)) {
             word.push(' ');
             word.push_str(unit);
         }
@@ -234,6 +264,10 @@ mod tests {
         assert_eq!(line.len(), COLUMNS_MAX);
         let unit = wrapped("a", &format!("{} 90.0 us", "x".repeat(63)));
         assert_eq!(unit[1], "          90.0 us");
+        let number = wrapped("a", &format!("{} 41 807 [1", "x".repeat(64)));
+        assert_eq!(number[1], "          41 807 [1");
+        let five = with(vec![failed(); 5]);
+        assert_eq!((five.len(), five[3].as_str()), (4, "          and 2 more failed thresholds"));
         let two = with(vec![failed(), threshold("p(99.99)<1s", "insufficient", false)]);
         assert_eq!(two[1], "          p(99.99)<1s, measured insufficient");
     }

@@ -4,7 +4,7 @@
 //! invalid run are marked one by one, and none of them stands in a sentence.
 
 use super::errors;
-use super::facts;
+use super::facts::{self, Fact};
 use super::head::{COLUMNS_MAX, head, sentence, wrapped};
 use super::number::Style;
 use super::{duration, or_not_measured};
@@ -35,14 +35,25 @@ pub(crate) fn text(document: &Document, style: Style, is_quiet: bool) -> String 
     let next = facts::next(document);
     for run in &document.runs {
         let room = LINES_MAX.saturating_sub(lines.len() + next.len());
-        let evidence = facts::fitting(facts::evidence(run, style), room);
-        lines.extend(marked(evidence, is_invalid));
-        if run.errors.len() > facts::ERRORS_TOLD {
+        let fitting = |is_brief| facts::fitting(evidence(run, style, is_brief, is_invalid), room);
+        let full = fitting(false);
+        let is_brief = full.len() > room;
+        lines.extend(if is_brief { fitting(true) } else { full });
+        if is_brief || run.errors.len() > facts::ERRORS_TOLD {
             lines.extend(errors::table(run, style));
         }
     }
     lines.extend(next);
     joined(&lines)
+}
+
+/// What there is to say, with its marks, which may make it longer.
+fn evidence(run: &Run, style: Style, is_brief: bool, is_invalid: bool) -> Vec<Fact> {
+    let mut all = facts::evidence(run, style, is_brief);
+    for fact in &mut all {
+        fact.lines = marked(std::mem::take(&mut fact.lines), is_invalid);
+    }
+    all
 }
 
 /// What a peer has said must not steer the terminal.

@@ -150,6 +150,34 @@ fn everything_at_once_is_still_one_screen() {
 }
 
 #[test]
+fn however_much_speaks_against_a_run_it_is_one_screen() {
+    let mut failing = run();
+    failing.agents = vec![crate::result::Agent { name: "a".to_owned(), ..Default::default() }; 12];
+    let long = "a sentence that says at some length what was found and what it rests on; and a \
+                cure that is as long as the longest of those in the dictionary of errors";
+    for code in ["tcp.reset", "ws.close.1013"] {
+        failing.errors.insert(code.to_owned(), 12_000);
+        let (code, meaning, cure) = (code.to_owned(), long.to_owned(), long.to_owned());
+        let detail = ErrorDetail { code, count: 12_000, meaning, cure, ..ErrorDetail::default() };
+        failing.error_details.push(detail);
+    }
+    for state in [State::Valid, State::Suspect, State::Invalid] {
+        let mut document = document(failing.clone());
+        let reasons = if state == State::Valid { 0 } else { 9 };
+        document.verdict = Verdict { state, reasons: vec![long.to_owned(); reasons] };
+        document.findings = vec![long.to_owned(); 9];
+        document.thresholds = vec![threshold(false); 9];
+        document.command = format!("loadgen run ws://h/ {}", "-H name=value ".repeat(40));
+        let text = shown(&document);
+        let table = text.lines().position(|line| line.trim_start().starts_with("count  code"));
+        let lines = table.unwrap_or_else(|| text.lines().count());
+        assert!(lines <= LINES_MAX, "{lines}\n{text}");
+        assert!(text.contains("errors   "), "{text}");
+        assert!(is_narrow(&text), "{text}");
+    }
+}
+
+#[test]
 fn many_kinds_of_errors_have_a_table() {
     let mut failing = run();
     for (code, count) in [("tcp.reset", 3), ("ws.close.1013", 12), ("app.unanswered", 1)] {

@@ -125,6 +125,10 @@ fn thresholds(page: &Page<'_>) -> Markup {
     if all.is_empty() {
         return html! {};
     }
+    if page.is_invalid() {
+        let lines = html! { p { "an invalid run neither meets nor misses them" } };
+        return banner(Tone::Neutral, "Thresholds not judged", &lines);
+    }
     let count = all.len() as u64;
     if failed.is_empty() {
         let word = match count {

@@ -10,14 +10,15 @@ use super::svg::{self, Frame, Scale, Shape, Size};
 use super::{NOT_MEASURED, STYLE, float, part, ratio, shell};
 use crate::diff::{Basis, Comparison, Row, Side};
 use crate::report::diff::{headline, quantity};
+use crate::verdict::State;
 
 /// The page of a comparison.
 pub(super) fn page(comparison: &Comparison) -> String {
-    let headline = headline(comparison);
+    let headline = headline(comparison).replace(" %", "\u{a0}%");
     let body = html! {
         header { b { "loadgen diff" } span { (comparison.new.started_at) " against "
             (comparison.old.started_at) } }
-        div.banners { (likeness(comparison)) (basis(comparison)) }
+        div.banners { (likeness(comparison)) (trust(comparison)) (basis(comparison)) }
         h1 { (headline) }
         p.lead { "Every ratio is new over old and turned so that left of 1 is better." }
         (part("ratios", "What changed", "Marker: ratio; line: 95 % interval; grey: differences \
@@ -45,6 +46,23 @@ fn likeness(comparison: &Comparison) -> Markup {
     )
 }
 
+/// Sides that may not be believed.
+fn trust(comparison: &Comparison) -> Markup {
+    let sides = [("old", &comparison.old), ("new", &comparison.new)];
+    html! {
+        @for (name, side) in sides {
+            @let tone = match side.state {
+                State::Valid => None,
+                State::Suspect => Some((Tone::Suspect, "Suspect run")),
+                State::Invalid => Some((Tone::Failed, "Invalid run")),
+            };
+            @if let Some((tone, word)) = tone {
+                (banner(tone, word, &html! { p { "the " (name) " result is " (side.state.word()) } }))
+            }
+        }
+    }
+}
+
 fn basis(comparison: &Comparison) -> Markup {
     let is_within = comparison.rows.iter().any(|row| row.basis == Basis::WithinOneRun);
     html! { @if is_within {
@@ -56,6 +74,12 @@ fn basis(comparison: &Comparison) -> Markup {
 
 fn name(row: &Row) -> String {
     format!("{}, {}", row.transport, row.metric.name())
+}
+
+/// What a phone has room for beside the answer.
+fn short_name(row: &Row) -> String {
+    let name = name(row);
+    name.split(" per ").next().map_or_else(String::new, str::to_owned)
 }
 
 fn forest(comparison: &Comparison, finding: &str) -> Markup {
@@ -126,7 +150,7 @@ fn line(
             (svg::text("e strong", (frame.left - 12.0, y + 4.0), &name(row)))
             (svg::text("", (frame.x_max() + 14.0, y + 4.0), &format!("{} {word}", shown(row))))
         } @else {
-            (svg::text("strong", (frame.left, y - 14.0), &name(row)))
+            (svg::text("strong", (frame.left, y - 14.0), &short_name(row)))
             (svg::text("e", (frame.x_max(), y - 14.0), &word))
         }
     }

@@ -9,7 +9,6 @@ mod connections;
 mod cost;
 mod data;
 mod detail;
-#[cfg_attr(not(test), allow(dead_code, reason = "`diff --out html` calls it"))]
 mod diff;
 mod figures;
 mod machine;
@@ -49,18 +48,20 @@ struct Page<'d> {
     document: &'d Document,
     rows: Vec<Row<'d>>,
     is_comparison: bool,
-    /// Thresholds on a percentile from intended, which can be drawn.
+    /// Thresholds on a percentile from intended, which can be drawn; none judges an invalid run.
     limits: Vec<Limit>,
 }
 
 impl<'d> Page<'d> {
     fn of(document: &'d Document) -> Self {
         let runs = &document.runs;
+        let is_invalid = document.verdict.state == State::Invalid;
+        let limits = document.thresholds.iter().filter(|_| !is_invalid);
         Self {
             document,
             rows: rows(runs, &document.verdict.reasons),
             is_comparison: runs.len() > 1 || runs.iter().any(|run| run.direction.is_some()),
-            limits: document.thresholds.iter().filter_map(Limit::of).collect(),
+            limits: limits.filter_map(Limit::of).collect(),
         }
     }
 
@@ -85,7 +86,6 @@ impl<'d> Page<'d> {
 }
 
 /// The page of two results beside each other.
-#[cfg_attr(not(test), allow(dead_code, reason = "`diff --out html` calls it"))]
 pub(crate) fn diff(comparison: &Comparison) -> String {
     diff::page(comparison)
 }

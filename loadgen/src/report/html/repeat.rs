@@ -226,7 +226,7 @@ fn agents(page: &Page<'_>) -> Markup {
     let is_cut = rows.iter().any(|row| row.run.agents.len() > AGENTS_DRAWN_MAX);
     let cut = if is_cut { " The three furthest from it are drawn." } else { "" };
     let content = html! {
-        div.tiles {
+        div.tiles.agents {
             @for row in &rows {
                 @let columns = of_agents(&row.run.agents);
                 @let title = format!("Agents over their median, {}", row.name);

@@ -178,6 +178,9 @@ pub(super) fn rows<'d>(runs: &'d [Run], reasons: &[String]) -> Vec<Row<'d>> {
     rows
 }
 
+/// The longest name of a row.
+const NAME_CHARS_MAX: usize = 14;
+
 /// What people call it.
 fn name(run: &Run) -> String {
     match run.transport.as_str() {
@@ -190,6 +193,11 @@ fn name(run: &Run) -> String {
             let unit_at = interval.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
             let (number, unit) = interval.split_at(unit_at);
             if number.is_empty() { "Poll".to_owned() } else { format!("Poll {number}\u{a0}{unit}") }
+        }
+        // Whatever a file says: what charts have room for.
+        other if other.chars().count() > NAME_CHARS_MAX => {
+            let start: String = other.chars().take(NAME_CHARS_MAX - 1).collect();
+            format!("{start}\u{2026}")
         }
         other => other.to_owned(),
     }

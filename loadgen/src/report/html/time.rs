@@ -219,7 +219,7 @@ fn storms(row: &Row<'_>, axes: &Axes, frame: &Frame) -> Markup {
         @for storm in row.run.storms.iter().take(12) {
             @let x = frame.x((float(storm.at_ns) / float(axes.end_ns)).min(1.0));
             (svg::rule("storm", (x, frame.top), (x, frame.y_max())))
-            (svg::text("small", (x + 4.0, frame.top + 4.0), "all dropped"))
+            (svg::text("small", (x + 4.0, frame.y_max() - 5.0), "all dropped"))
         }
     }
 }
