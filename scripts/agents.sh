@@ -9,18 +9,10 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-need_nats() {
-  PATH=$PATH:/usr/sbin
-  command -v nats-server >/dev/null && return
-  local as_root=()
-  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" apt-get install -qq -y --no-install-recommends nats-server
-}
-
 # Starts a NATS server on a free port; sets nats.
 start_nats() {
   local waited
+  : >"$scratch/nats.log"
   nats-server -a 127.0.0.1 -p -1 --ports_file_dir "$scratch" >"$scratch/nats.log" 2>&1 </dev/null &
   started+=("$!")
   for ((waited = 0; waited < 100; waited++)); do
@@ -68,16 +60,21 @@ same() {
       return 1
     fi
   done
-  [ "$(number "$2" gaps)" = 0 ]
+  if [ "$(number "$2" gaps)" != 0 ]; then
+    echo "$2: $(number "$2" gaps) gaps" >&2
+    return 1
+  fi
 }
 
 trap_signals
 make_scratch
-need_nats
+# Where Debian puts it is not in everybody's path.
+PATH=$PATH:/usr/sbin
+need_command nats-server
 if [ $# -gt 0 ]; then
   programs=$1
 else
-  build_release --package loadgen --package ringwire
+  build_release --package ringwire --package loadgen --bins
   programs=$release
 fi
 loadgen=$programs/loadgen
@@ -105,7 +102,10 @@ measure 107 no-nats "${echo_run[@]}" --nats nats://127.0.0.1:1
   kill -KILL "${started[-1]}"
 ) &
 measure 96 lost "ws://$server_address/echo" -c 20 -R 100 -d 8s --nats "$nats" --agents 2
-grep -q 'agent b was lost' "$scratch/lost"
+if ! grep -q 'agent b was lost' "$scratch/lost"; then
+  echo "the result does not say that agent b was lost" >&2
+  exit 1
+fi
 wait "${started[-1]}" 2>/dev/null || true
 echo "an agent that is killed makes the run invalid"
 
@@ -117,6 +117,8 @@ sleep 3
 kill -INT "$controller"
 code=0
 wait "$controller" || code=$?
-[ "$code" -eq 105 ]
-[ "$(number stopped messages_received)" -gt 0 ]
+if [ "$code" -ne 105 ] || [ "$(number stopped messages_received)" -eq 0 ]; then
+  echo "Ctrl-C at the controller: exit code $code, not 105, or nothing kept" >&2
+  exit 1
+fi
 echo "Ctrl-C ends all agents and keeps what they measured"

@@ -93,6 +93,28 @@ stop_server() {
   stop_all
 }
 
+# Installs packages of Debian's; who may not is told what is missing.
+install_packages() {
+  local log code=0
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing, install it first: $*" >&2
+    exit 78
+  fi
+  log=$(mktemp "${TMPDIR:-/tmp}/ringwire-apt.XXXXXX")
+  {
+    timeout 300 apt-get update -qq || true
+    DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -qq -y --no-install-recommends "$@"
+  } >"$log" 2>&1 </dev/null || code=$?
+  [ "$code" -eq 0 ] || tail -n 20 "$log" >&2
+  rm -f -- "$log"
+  [ "$code" -eq 0 ] || exit 1
+}
+
+# Installs the package $2 (else $1) where there is no command $1.
+need_command() {
+  command -v "$1" >/dev/null || install_packages "${2:-$1}"
+}
+
 # Builds optimised, from the committed lock file; the rest are cargo's flags.
 build_release() {
   (cd -- "$root" && CARGO_TARGET_DIR=$target cargo build --release --locked "$@")

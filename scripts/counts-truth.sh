@@ -86,6 +86,7 @@ cross_check() {
   row "$name" requests "$asked" "$told"
 }
 
+need_command curl
 build_release --package ringwire --package loadgen --bins
 make_scratch
 trap_signals
@@ -112,7 +113,7 @@ for engine in uring epoll; do
   rm -f "$scratch"/server.*.err
 done
 {
-  echo "$connections connections, $rate messages/s for $seconds s: the server's own counters, and as reported"
+  echo "$connections connections, $rate messages/s for $seconds s: the server's counts, and reported"
   echo
   awk -F '\t' '{ printf "%-18s %-20s %12s %12s  %s\n", $1, $2, $3, $4, $5 }' "$scratch/blocks.tsv"
   echo

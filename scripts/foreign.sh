@@ -42,30 +42,14 @@ wanted() {
   return 1
 }
 
-# Debian packages, where something is missing.
-install_system() {
-  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "foreign: missing, install it first: $*" >&2
-    exit 1
-  fi
-  {
-    timeout 300 apt-get update -qq || true
-    DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -qq -y \
-      --no-install-recommends "$@"
-  } >"$cache/apt.log" 2>&1 || {
-    tail -n 20 "$cache/apt.log" >&2
-    exit 1
-  }
-}
-
 # Whether $1 was made from what is now in the file $2.
 is_made() {
   [ -f "$1/.made" ] && cmp -s -- "$1/.made" "$2"
 }
 
 prepare_node() {
-  command -v node >/dev/null || install_system nodejs
-  command -v npm >/dev/null || install_system npm
+  need_command node nodejs
+  need_command npm
   is_made "$cache/node" "$here/package.json" && return 0
   rm -rf -- "$cache/node"
   mkdir -p -- "$cache/node"
@@ -77,7 +61,7 @@ prepare_node() {
 
 prepare_python() {
   is_made "$cache/python" "$here/requirements.txt" && return 0
-  python3 -c 'import ensurepip, venv' 2>/dev/null || install_system python3 python3-venv
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv
   rm -rf -- "$cache/python"
   python3 -m venv "$cache/python"
   timeout 600 "$cache/python/bin/pip" install --quiet --disable-pip-version-check \
@@ -88,9 +72,10 @@ prepare_python() {
 prepare_nginx() {
   modules=/usr/lib/nginx/modules
   if ! command -v nginx >/dev/null || [ ! -f "$modules/ngx_nchan_module.so" ]; then
-    install_system nginx libnginx-mod-nchan
+    install_packages nginx libnginx-mod-nchan
   fi
-  command -v wrk >/dev/null || install_system wrk
+  need_command python3
+  need_command wrk
 }
 
 failures=0
@@ -119,7 +104,7 @@ load() {
 # Measures a case in which every message has to arrive, once, in order and unchanged. An invalid run
 # (96) says that this machine was too busy to be believed on speed; its counts still hold.
 run_case() {
-  local name=$1 problem="" count
+  local name=$1 problem="" count told
   shift
   load "$name" "$@"
   if [ ! -s "$file" ] || { [ "$code" -ne 0 ] && [ "$code" -ne 96 ]; }; then
@@ -127,7 +112,8 @@ run_case() {
     return
   fi
   for count in gaps duplicates reordered corrupted; do
-    [ "$(json_first "$file" "$count")" = 0 ] || problem="$problem $(json_first "$file" "$count") $count"
+    told=$(json_first "$file" "$count")
+    [ "$told" = 0 ] || problem="$problem ${told:-no} $count"
   done
   sent=$(json_first "$file" messages_sent)
   received=$(json_first "$file" messages_received)
@@ -199,11 +185,11 @@ with_websockets() {
 
 start_nginx() {
   local port user=
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(python3 -c 'import socket as s; print(s.create_server(("127.0.0.1", 0)).getsockname()[1])')
   # The worker of a root's nginx gives root up, and could not write its logs.
   [ "$(id -u)" -ne 0 ] || user="user root;"
-  sed -e "s,@USER@,${user:-},g" -e "s,@SCRATCH@,$scratch,g" -e "s,@PORT@,$port,g" -e "s,@MODULES@,$modules,g" \
-    "$here/nginx.conf" >"$scratch/nginx.conf"
+  sed -e "s,@USER@,${user:-},g" -e "s,@SCRATCH@,$scratch,g" -e "s,@PORT@,$port,g" \
+    -e "s,@MODULES@,$modules,g" "$here/nginx.conf" >"$scratch/nginx.conf"
   nginx -c "$scratch/nginx.conf" -p "$scratch" >"$scratch/nginx.out" 2>&1 </dev/null &
   server_pid=$!
   started+=("$server_pid")
@@ -276,7 +262,7 @@ tell_requests() {
 mkdir -p -- "$cache"
 loadgen=${LOADGEN:-}
 if [ -z "$loadgen" ]; then
-  build_release --package loadgen --bin loadgen
+  build_release --package ringwire --package loadgen --bins
   loadgen=$release/loadgen
 fi
 make_scratch

@@ -19,9 +19,9 @@ engines=${1:-uring epoll}
 
 if [ "${WIRE_TRUTH_INSIDE:-}" != yes ]; then
   build_release --package ringwire --package loadgen --bins
-  if ! command -v tshark >/dev/null; then
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y tshark >/dev/null
-  fi
+  for tool in unshare:util-linux ip:iproute2 tshark; do
+    need_command "${tool%:*}" "${tool#*:}"
+  done
   WIRE_TRUTH_INSIDE=yes exec unshare --net -- "${BASH_SOURCE[0]}" "$@"
 fi
 ip link set lo up
@@ -128,7 +128,7 @@ for engine in $engines; do
   stop_all
 done
 {
-  echo "$connections connections, $rate messages/s for $seconds s: TCP payload of a capture, as reported"
+  echo "$connections connections, $rate messages/s for $seconds s: TCP payload, captured, reported"
   echo
   awk -F '\t' '{ printf "%-18s %-28s %12s %12s  %s\n", $1, $2, $3, $4, $5 }' "$scratch/blocks.tsv"
   echo

@@ -98,16 +98,17 @@ impl<'c, P: Post> Controller<'c, P> {
 
     /// Conducts the run; whatever happens, agents are free afterwards.
     pub(super) fn conduct(mut self) -> Outcome<Result> {
-        let result = self.conduct_until_over();
-        if result.is_err() {
+        let ended = self.conduct_until_over();
+        if ended.is_err() {
             // The run has failed already; an agent that does not hear this notices the silence.
             let _ = self.tell_all(&ToAgent::Stop);
         }
         let _ = self.tell_all(&ToAgent::Release);
-        result
+        let portions = self.members.into_iter().map(portion).collect();
+        ended.map(|ended| Result { portions, ended })
     }
 
-    fn conduct_until_over(&mut self) -> Outcome<Result> {
+    fn conduct_until_over(&mut self) -> Outcome<Ended> {
         self.gather()?;
         for member in 0..self.members.len() {
             let offset = self.offset(member)?;
@@ -130,8 +131,7 @@ impl<'c, P: Post> Controller<'c, P> {
                 member.offset = member.offset.zip(after).map(|(one, two)| over_run(one, two));
             }
         }
-        let portions = std::mem::take(&mut self.members).into_iter().map(portion).collect();
-        Ok(Result { portions, ended })
+        Ok(ended)
     }
 
     /// Calls until enough agents have offered themselves.

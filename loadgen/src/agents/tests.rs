@@ -63,6 +63,8 @@ struct Scripted {
     scenario: Option<Scenario>,
     /// When it was told to begin, by the controller's clock.
     done_at_ns: Option<u64>,
+    /// Whether it may take another plan.
+    is_released: bool,
 }
 
 /// A controller's post whose other side is scripted, in virtual time.
@@ -86,6 +88,7 @@ impl Scripted {
             part: None,
             scenario: None,
             done_at_ns: None,
+            is_released: false,
         }
     }
 
@@ -116,6 +119,10 @@ impl Scripted {
                 let refusal = (open == 0).then(|| "no connection to it: start it".to_owned());
                 let (subscribers, publishers) = (vec![open, 0], vec![0, 0]);
                 vec![ToController::Ready(Ready { subscribers, publishers, refusal })]
+            }
+            ToAgent::Release => {
+                self.is_released = true;
+                vec![]
             }
             ToAgent::Start(start) => {
                 self.started = Some(start);
@@ -225,7 +232,11 @@ fn conducted(scenario: &Scenario, agents: &RefCell<Vec<Scripted>>) -> Result<Con
     let count = agents.borrow().len();
     let desk = Desk::new(script, "r1".to_owned());
     let stop = AtomicBool::new(false);
-    Controller::new(desk, wish(scenario, count), &(), &stop).conduct()
+    let result = Controller::new(desk, wish(scenario, count), &(), &stop).conduct();
+    // However it went: who was given a part is free for the next controller at once.
+    let is_free = |agent: &Scripted| agent.part.is_none() || agent.is_released;
+    assert!(agents.borrow().iter().all(is_free));
+    result
 }
 
 fn scripted<const N: usize>(flaws: [Flaw; N]) -> RefCell<Vec<Scripted>> {
