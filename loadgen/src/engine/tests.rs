@@ -2,6 +2,7 @@
 
 mod deflate;
 mod delay;
+mod failure_live;
 mod foreign;
 #[path = "../../tests/tls/front.rs"]
 mod front;

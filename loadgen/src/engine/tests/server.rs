@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -48,6 +48,12 @@ pub(super) enum Mischief {
     Deflate(DeflateTerms),
     /// Sends compressed what is not.
     DeflateDamaged,
+    /// Takes connections, and says nothing.
+    Silent,
+    /// Ends a connection that does not take what is written to it.
+    CutsSlow,
+    /// Is gone once it has seen this many connections or messages.
+    Dies { connections: u64, messages: u64 },
 }
 
 /// How a server compresses on one connection, if it does.
@@ -73,8 +79,12 @@ impl Packer {
 struct Hub {
     channels: BTreeMap<String, Vec<Vec<u8>>>,
     connections: u64,
+    messages: u64,
     closes: u64,
     peers: BTreeSet<IpAddr>,
+    /// All there were, of a server that is going to die.
+    streams: Vec<TcpStream>,
+    is_dead: bool,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +105,9 @@ pub(super) struct Server {
 pub(super) const DEFLATE_TERMS: DeflateTerms =
     DeflateTerms { window_bits_max: 15, context_takeover: true };
 
+/// How long a server that cuts slow readers off waits for them.
+const STALL: Duration = Duration::from_millis(500);
+
 const EPOCH: Epoch = Epoch(7);
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 24, empty_fragments_max: 10 };
 
@@ -106,6 +119,9 @@ impl Server {
         let accepting = server.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if accepting.hub().is_dead {
+                    return;
+                }
                 let server = accepting.clone();
                 thread::spawn(move || server.serve(stream));
             }
@@ -127,6 +143,34 @@ impl Server {
         self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Dies if that is what it has come to.
+    fn live(&self, messages: u64) {
+        let Mischief::Dies { connections, messages: messages_max } = self.mischief else { return };
+        let mut hub = self.hub();
+        hub.messages += messages;
+        if hub.connections > connections || hub.messages > messages_max {
+            hub.is_dead = true;
+            for stream in hub.streams.drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            drop(hub);
+            // Who accepts has to hear of it, to let go of the port.
+            let _ = TcpStream::connect(self.address);
+        }
+    }
+
+    /// What comes before the first request.
+    fn prepare(&self, stream: &mut TcpStream) -> Option<()> {
+        match self.mischief {
+            Mischief::Silent => return drain(stream),
+            Mischief::CutsSlow => stream.set_write_timeout(Some(STALL)).ok()?,
+            Mischief::Dies { .. } => self.hub().streams.push(stream.try_clone().ok()?),
+            _ => {}
+        }
+        self.live(0);
+        Some(())
+    }
+
     /// Serves one connection until it ends; `None` is an end.
     fn serve(&self, mut stream: TcpStream) -> Option<()> {
         stream.set_nodelay(true).ok()?;
@@ -136,6 +180,7 @@ impl Server {
             hub.peers.extend(stream.peer_addr().map(|peer| peer.ip()));
             hub.connections
         };
+        self.prepare(&mut stream)?;
         let mut bytes = Vec::new();
         loop {
             let end = read_head(&mut stream, &mut bytes)?;
@@ -182,7 +227,10 @@ impl Server {
                 return self.serve_ws(stream, &path, offset, rest, agreed);
             }
             if request.accepts_event_stream() {
-                return self.serve_sse(stream, request.path);
+                let last = request.header("last-event-id");
+                let last = last.map(|id| std::str::from_utf8(id).unwrap().parse::<Position>());
+                let since = last.map(|last| usize::try_from(last.unwrap().offset).unwrap());
+                return self.serve_sse(stream, request.path, since);
             }
             let since = query_value(request.query, "since").expect("a good query");
             let since = since.map(|since| since.parse::<Position>().unwrap().offset);
@@ -217,6 +265,7 @@ impl Server {
     }
 
     fn publish(&self, path: &str, payload: Vec<u8>) {
+        self.live(1);
         let mut hub = self.hub();
         let channel = hub.channels.entry(path.to_owned()).or_default();
         let count = channel.len();
@@ -264,8 +313,8 @@ impl Server {
         out
     }
 
-    fn serve_sse(&self, mut stream: TcpStream, path: &str) -> Option<()> {
-        let mut offset = self.len(path);
+    fn serve_sse(&self, mut stream: TcpStream, path: &str, since: Option<usize>) -> Option<()> {
+        let mut offset = since.unwrap_or_else(|| self.len(path));
         let is_chunked = self.mischief == Mischief::Chunked;
         let mut out = Vec::new();
         let mut headers = vec![("Content-Type", "text/event-stream; charset=utf-8")];
@@ -323,7 +372,9 @@ impl Server {
                 }
             }
             encode_frame(&mut out, Opcode::Ping, b"still there?", None);
-            stream.write_all(&out).ok()?;
+            if stream.write_all(&out).is_err() {
+                return stream.shutdown(Shutdown::Both).ok();
+            }
         }
     }
 
@@ -390,6 +441,7 @@ impl Server {
     }
 
     fn echo(&self, out: &mut Vec<u8>, payload: &[u8], count: u64) {
+        self.live(1);
         let is_tenth = count.is_multiple_of(10);
         match self.mischief {
             Mischief::Drop if is_tenth => {}
