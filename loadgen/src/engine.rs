@@ -297,14 +297,19 @@ impl Crew {
         let mut driver = Epoll::new(options).map_err(|refusal| refused(&refusal))?;
         let mut completions = Vec::new();
         let mut tick_ns = driver.clock_ns();
+        let mut phase = None;
         loop {
             let now_ns = driver.clock_ns();
             let next = conductor.step(now_ns, stop.load(Ordering::Relaxed));
             if conductor.take_news() {
                 bells.iter().for_each(Doorbell::ring);
             }
-            if now_ns >= tick_ns {
+            let is_due = now_ns >= tick_ns;
+            // A phase that begins is told at once.
+            if phase.replace(conductor.phase()) != Some(conductor.phase()) || is_due {
                 progress.tick(&conductor.tick(now_ns));
+            }
+            if is_due {
                 if self.control.is_live {
                     progress.snapshot(conductor.snapshot(now_ns));
                 }

@@ -383,6 +383,9 @@ pub trait Progress: Sync {
     /// Called with all there is to see, once a second too, where [`Progress::is_live`] says so.
     fn snapshot(&self, _: Snapshot) {}
 
+    /// Whose each line of [`Snapshot::threads`] is from now on, where they are of other processes.
+    fn named(&self, _: &[String]) {}
+
     /// Whether somebody looks at snapshots.
     fn is_live(&self) -> bool {
         false

@@ -316,6 +316,8 @@ impl<'c, P: Post> Controller<'c, P> {
             && let Some(snapshot) =
                 sum(self.members.iter().filter_map(|member| member.snapshot.as_ref()))
         {
+            let names: Vec<String> = self.members.iter().flat_map(Member::thread_names).collect();
+            self.progress.named(&names);
             self.progress.snapshot(snapshot);
         }
         Ok(true)

@@ -38,6 +38,16 @@ impl Member {
     pub(super) fn is_working(&self) -> bool {
         matches!(self.state, State::Working)
     }
+
+    /// What people call each thread of its last snapshot.
+    pub(super) fn thread_names(&self) -> Vec<String> {
+        let count = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.threads.len());
+        let name = &self.offer.name;
+        if count == 1 {
+            return vec![name.clone()];
+        }
+        (0..count).map(|index| format!("{name}.{index}")).collect()
+    }
 }
 
 /// Whether an agent can have opened this.

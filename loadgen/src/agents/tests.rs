@@ -7,6 +7,7 @@ mod server;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -423,13 +424,16 @@ fn two_agents_count_what_one_process_counts_and_percentiles_are_of_the_sum() {
 #[test]
 fn a_stop_at_the_controller_ends_all_agents_and_keeps_what_was_measured() {
     /// Stops once it has seen what both received.
-    struct Stopper<'s>(&'s AtomicBool);
+    struct Stopper<'s>(&'s AtomicBool, Mutex<Vec<String>>);
     impl Progress for Stopper<'_> {
         fn tick(&self, _: &Tick) {}
         fn snapshot(&self, snapshot: Snapshot) {
             if !snapshot.intended.is_empty() && snapshot.threads.len() == 2 {
                 self.0.store(true, Ordering::Relaxed);
             }
+        }
+        fn named(&self, names: &[String]) {
+            *self.1.lock().unwrap() = names.to_vec();
         }
         fn is_live(&self) -> bool {
             true
@@ -439,8 +443,14 @@ fn a_stop_at_the_controller_ends_all_agents_and_keeps_what_was_measured() {
     let duration = Duration::from_secs(3_600);
     let scenario = Scenario { duration, ..against(&server, Mode::Echo) };
     let stop = AtomicBool::new(false);
-    let result = carried_out(&scenario, &Stopper(&stop), &stop);
+    let stopper = Stopper(&stop, Mutex::default());
+    let result = carried_out(&scenario, &stopper, &stop);
     assert_eq!(result.ended, Ended::Interrupted);
+    let mut names = stopper.1.into_inner().unwrap();
+    names.sort();
+    let mut of_result: Vec<&str> = result.portions.iter().map(|one| &*one.name).collect();
+    of_result.sort_unstable();
+    assert_eq!(names, of_result);
     let document: Document = sum::document(&scenario, result.portions, result.ended).unwrap();
     assert_eq!(document.ended, Ended::Interrupted);
     let run = &document.runs[0];

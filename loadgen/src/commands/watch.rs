@@ -48,6 +48,10 @@ impl Progress for Watch<'_> {
         }
     }
 
+    fn named(&self, names: &[String]) {
+        self.shown.named(names);
+    }
+
     fn is_live(&self) -> bool {
         !self.thresholds.is_empty() || self.shown.is_live()
     }

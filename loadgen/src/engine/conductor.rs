@@ -143,14 +143,19 @@ impl Conductor {
         (self.ended, self.measured_ns)
     }
 
-    /// How the run is doing, for people.
-    pub(crate) fn tick(&self, now_ns: u64) -> Tick {
-        let phase = match self.stage {
+    /// How far the run is.
+    pub(crate) const fn phase(&self) -> Phase {
+        match self.stage {
             Stage::Connecting | Stage::Connected | Stage::Meeting => Phase::Connecting,
             Stage::Warmup { .. } => Phase::Warmup,
             Stage::Measuring { .. } => Phase::Measuring,
             Stage::Draining { .. } | Stage::Finished => Phase::Draining,
-        };
+        }
+    }
+
+    /// How the run is doing, for people.
+    pub(crate) fn tick(&self, now_ns: u64) -> Tick {
+        let phase = self.phase();
         let end_ns = self.control.window_end_ns();
         let is_known = phase != Phase::Connecting && !self.is_end_unknown();
         Tick {

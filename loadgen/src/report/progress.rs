@@ -324,6 +324,13 @@ impl Progress for Shown {
         }
     }
 
+    fn named(&self, names: &[String]) {
+        let mut view = self.lock();
+        if view.title.agents != names {
+            Arc::make_mut(&mut view.title).agents = names.to_vec();
+        }
+    }
+
     fn is_live(&self) -> bool {
         self.surface != Surface::Quiet
     }

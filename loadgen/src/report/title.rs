@@ -25,6 +25,8 @@ pub(crate) struct Title {
     pub(crate) server: Option<String>,
     /// Names of the lines in the table of threads, where those are not threads of this process.
     pub(crate) agents: Vec<String>,
+    /// When all connections are dropped, from the window's start.
+    pub(crate) storms_ns: Vec<u64>,
     /// What the run has to reach.
     pub(crate) thresholds: Vec<Threshold>,
 }
@@ -63,6 +65,12 @@ impl Title {
             warmup_ns: nanoseconds(scenario.warmup).unwrap_or(u64::MAX),
             server: server(scenario),
             agents: Vec::new(),
+            storms_ns: scenario
+                .traffic
+                .storms
+                .iter()
+                .filter_map(|at| nanoseconds(*at).ok())
+                .collect(),
             thresholds: Vec::new(),
         }
     }
@@ -76,12 +84,18 @@ fn workload(scenario: &Scenario, style: Style) -> String {
     let connections = style.count(scenario.connections.into());
     let rate = scenario.rate_per_s.map(|rate| style.amount(rate.events_per_s()));
     let size = scenario.size_bytes;
-    let head = format!("{}, {connections} connections", scenario.mode);
+    let storms = match scenario.traffic.storms[..] {
+        [] => String::new(),
+        [_] => ", a storm".to_owned(),
+        ref all => format!(", {} storms", all.len()),
+    };
+    let head = format!("{}, {connections} connections{storms}", scenario.mode);
     match (scenario.mode, rate) {
         (Mode::Echo, Some(rate)) => format!("{head}, {rate}/s offered, open loop, {size} B"),
         (Mode::Echo, None) => format!("{head}, closed loop, {size} B"),
         (Mode::Fanout, Some(rate)) => format!("{head}, {rate} publications/s, {size} B"),
         (Mode::Fanout, None) => format!("{head}, closed loop, {size} B"),
+        (Mode::Churn, Some(rate)) => format!("{head}, {rate} opened and closed a second"),
         (_, Some(rate)) => format!("{head}, {rate}/s"),
         (_, None) => head,
     }
@@ -117,6 +131,13 @@ mod tests {
             "echo, 1 200 connections, 50 000/s offered, open loop, 64 B"
         );
         assert_eq!(of(Mode::Echo, None), "echo, 1 200 connections, closed loop, 64 B");
+        let churn = "churn, 1 200 connections, 50 000 opened and closed a second";
+        assert_eq!(of(Mode::Churn, rate), churn);
+        let mut stormy = Scenario { connections: 1_200, ..scenario() };
+        stormy.traffic.storms = vec![std::time::Duration::from_secs(5); 2];
+        let title = Title::of_run(&stormy, "ws", STYLE);
+        assert!(title.workload.contains("1 200 connections, 2 storms, "), "{}", title.workload);
+        assert_eq!(title.storms_ns, [5_000_000_000; 2]);
         assert_eq!(
             of(Mode::Fanout, rate),
             "fanout, 1 200 connections, 50 000 publications/s, 64 B"

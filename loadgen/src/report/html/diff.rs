@@ -57,7 +57,8 @@ fn trust(comparison: &Comparison) -> Markup {
                 State::Invalid => Some((Tone::Failed, "Invalid run")),
             };
             @if let Some((tone, word)) = tone {
-                (banner(tone, word, &html! { p { "the " (name) " result is " (side.state.word()) } }))
+                @let line = html! { p { "the " (name) " result is " (side.state.word()) } };
+                (banner(tone, word, &line))
             }
         }
     }

@@ -155,12 +155,11 @@ impl Page<'_> {
             Phase::Measuring => {
                 let elapsed = self.now().map_or(0, |now| now.snapshot.elapsed_ns);
                 let whole = elapsed / 1_000_000_000 * 1_000_000_000;
-                match tick.left_ns {
-                    Some(_) => {
-                        format!("measuring {} of {}", minutes(whole), minutes(title.duration_ns))
-                    }
-                    None => format!("measuring {}", minutes(whole)),
-                }
+                let storm = title.storms_ns.iter().rfind(|at_ns| **at_ns <= elapsed);
+                let storm =
+                    storm.map_or_else(String::new, |ns| format!("storm at {}, ", minutes(*ns)));
+                let of = tick.left_ns.map(|_| format!(" of {}", minutes(title.duration_ns)));
+                format!("{storm}measuring {}{}", minutes(whole), of.unwrap_or_default())
             }
             Phase::Draining => "waiting for the last".to_owned(),
         }
@@ -260,9 +259,13 @@ impl Page<'_> {
                 let waiting = style.count(snapshot.waiting);
                 let ink = if snapshot.waiting > offered { Ink::Suspect } else { Ink::Number };
                 let offered = format!("{}/s", style.count(offered));
-                let pen = pen.at(ITEMS[2]).plain("offered ").number(offered);
+                // In a fan-out it is publications, of which each reader gets one.
+                let is_fanout = self.view.title.mode == Mode::Fanout;
+                let name = if is_fanout { "publish " } else { "offered " };
+                let pen = pen.at(ITEMS[2]).plain(name).number(offered);
                 pen.at(ITEMS[3]).plain("not sent ").ink(ink, waiting)
             }
+            None if snapshot.tick.phase == Phase::Connecting => pen,
             None => pen.at(ITEMS[2]).plain("closed loop"),
         }
     }
@@ -355,7 +358,10 @@ impl Page<'_> {
             None => generator,
         };
         let Some(cost) = &snapshot.server else {
-            return [generator, server.plain("not measured: add --server-pid")];
+            // Before the load there is no telling.
+            let is_early = snapshot.tick.phase == Phase::Connecting;
+            let said = if is_early { "" } else { "not measured: add --server-pid" };
+            return [generator, server.plain(said)];
         };
         let server = match cost.cpu_ns_per_message {
             Some(ns) => server.number(duration(style, ns)).plain("/message   CPU "),
