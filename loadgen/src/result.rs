@@ -334,7 +334,9 @@ pub(crate) fn command_line(words: impl IntoIterator<Item = String>) -> String {
     let shown = words.into_iter().map(|word| without_password(&word)).map(|word| {
         let parts: Vec<String> = word.split(' ').map(without_directory).collect();
         let word = parts.join(" ");
-        let is_plain = !word.is_empty() && !word.contains([' ', '\'', '"', '\\', '$', '*']);
+        // What no shell reads anything into.
+        let is_quiet = |letter: char| letter.is_alphanumeric() || "-_./:=,@%+[]".contains(letter);
+        let is_plain = !word.is_empty() && word.chars().all(is_quiet);
         if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
     });
     shown.collect::<Vec<_>>().join(" ")
@@ -393,11 +395,13 @@ mod tests {
             "json=/home/x/r.json",
             "http://h:1/channels/a",
             "--nats=nats://me:se@cret@h:4222",
+            "p(99)<1s",
+            "{run}",
             "",
         ];
         let expected = "loadgen compare --server-command 'ringwire --listen 127.0.0.1:{port}' \
                         --out json=r.json http://h:1/channels/a \
-                        '--nats=nats://***@h:4222' ''";
+                        '--nats=nats://***@h:4222' 'p(99)<1s' '{run}' ''";
         assert_eq!(command_line(words.map(str::to_owned)), expected);
     }
 

@@ -92,7 +92,13 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
 fn offered_per_s(scenario: &Scenario) -> Option<f64> {
     let rate = scenario.rate_per_s?.events_per_s();
     Some(match scenario.mode {
-        Mode::Fanout => rate * f64::from(scenario.connections) / f64::from(scenario.channels),
+        Mode::Fanout => {
+            // Slow readers are counted apart.
+            let is_slow = |number| scenario.traffic.slow.is_some_and(|slow| slow.includes(number));
+            let slow = (0..scenario.connections).map(|number| u32::from(is_slow(number))).sum();
+            let quick = scenario.connections.saturating_sub(slow);
+            rate * f64::from(quick) / f64::from(scenario.channels)
+        }
         Mode::Echo | Mode::Idle | Mode::Churn => rate,
     })
 }
@@ -351,7 +357,7 @@ mod tests {
     use crate::cli::plan::tests::scenario;
     use crate::samples;
     use loadgen::outcome::{Deflate, Handshakes};
-    use loadgen::scenario::{Rate, Transport};
+    use loadgen::scenario::{Rate, SlowReaders, Transport};
 
     fn fanout() -> Scenario {
         let rate_per_s = Rate::per_second(20);
@@ -363,6 +369,10 @@ mod tests {
         let run = run(&fanout(), &samples::outcome());
         assert_eq!(run.offered_per_s, Some(4_000.0));
         assert_eq!(run.achieved_per_s, Some(4_000.0));
+        let mut some_slow = fanout();
+        let (share_ppm, bytes_per_s) = (100_000, 0);
+        some_slow.traffic.slow = Some(SlowReaders { share_ppm, bytes_per_s });
+        assert_eq!(offered_per_s(&some_slow), Some(3_600.0), "they are counted apart");
         assert_eq!(run.wire_bytes_per_message, Some(66.0));
         assert_eq!(run.setup_bytes_per_connection, Some(420));
         let server = run.server.unwrap();

@@ -97,9 +97,9 @@ impl ServerProcess {
                         self.child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
                     let complaint = self.complaint.lock().map(|line| line.clone());
                     let complaint = complaint.unwrap_or_default();
-                    return Err(format!(
-                        "`{command}` ended before it listened ({status}) {complaint}"
-                    ));
+                    let line =
+                        format!("`{command}` ended before it listened ({status}) {complaint}");
+                    return Err(line.trim_end().to_owned());
                 }
             }
         }

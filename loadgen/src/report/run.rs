@@ -126,12 +126,18 @@ fn doubted(line: &str) -> String {
     let letters: Vec<char> = line.chars().collect();
     // What stands in brackets says how the number came about.
     let mut depth = 0;
+    let mut is_number = false;
     for (index, letter) in letters.iter().enumerate() {
         depth += i32::from(*letter == '(') - i32::from(*letter == ')');
-        let begins = letter.is_ascii_digit() && depth == 0 && matches!(before[1], ' ' | '[');
-        // Thousands that are set apart go on.
+        // The row of intervals is called `95 %`.
+        let is_first = matches!(before[1], ' ' | '[') && (index > 0 || !line.starts_with("95 %"));
+        let begins = letter.is_ascii_digit() && depth == 0 && is_first;
+        // Thousands that are set apart go on; `p50 100` is a name and a number.
         let run = letters[index..].iter().take_while(|c| c.is_ascii_digit()).count();
-        let goes_on = before[0].is_ascii_digit() && run == 3;
+        let goes_on = is_number && before[0].is_ascii_digit() && run == 3;
+        if is_first {
+            is_number = letter.is_ascii_digit();
+        }
         if begins && !goes_on {
             if before == [' ', ' '] {
                 text.pop();
