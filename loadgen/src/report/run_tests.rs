@@ -234,7 +234,7 @@ fn numbers_are_doubted_one_by_one() {
     assert_eq!(doubted("a  1.90 ms"), "a ~1.90 ms");
     assert_eq!(doubted("p99 51 ms (1 000)"), "p99 ~51 ms (1 000)");
     assert_eq!(doubted("3 000 060 of 12 kinds"), "~3 000 060 of ~12 kinds");
-    assert_eq!(doubted("p50 106 µs"), "p50 ~106 µs");
+    assert_eq!(doubted("p50 106 ms"), "p50 ~106 ms");
     assert_eq!(doubted("95 %      p50 1 ms"), "95 %      p50 ~1 ms");
     assert_eq!(doubted("TCP/IP, p99.9"), "TCP/IP, p99.9");
 }
