@@ -68,7 +68,7 @@ pub(crate) struct Client<D> {
     schedule: Option<Schedule>,
     batch: Batch,
     /// Counts batches, so that a member knows whether it is in the present one.
-    batch_number: u64,
+    batch_number: u32,
     /// When the present batch's first send was written: the sent time of all of them.
     stamp_ns: u64,
     keys: Keys,

@@ -7,6 +7,7 @@ mod foreign;
 #[path = "../../tests/tls/front.rs"]
 mod front;
 mod live;
+mod memory;
 mod parts;
 mod rfc6455;
 mod server;

@@ -337,7 +337,7 @@ impl<D: Driver> Client<D> {
         }
         self.batch.reuse_failures(failures);
         self.batch.clear();
-        self.batch_number += 1;
+        self.batch_number = self.batch_number.wrapping_add(1);
     }
 
     /// A waiting send is over: sends what waits behind it, or is free again.
