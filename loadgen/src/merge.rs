@@ -65,6 +65,16 @@ fn check(parts: &[Document]) -> Result<(), Failure> {
         if part.runs.len() != first.runs.len() {
             return wrong(number, "it has another number of rows");
         }
+        for flag in ["--arrival", "--stage"] {
+            let [own, of_first] = [part, first].map(|one| given(&one.command, flag));
+            if own != of_first {
+                let [own, of_first] = [own, of_first].map(|values| match values.len() {
+                    0 => "none".to_owned(),
+                    _ => values.join(" "),
+                });
+                return wrong(number, &format!("its {flag} is {own}, the first's {of_first}"));
+            }
+        }
         for (run, of_first) in part.runs.iter().zip(&first.runs) {
             if let Some(what) = difference(run, of_first) {
                 return wrong(number, &what);
@@ -81,6 +91,20 @@ fn check(parts: &[Document]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a command line gives to a flag, each time that it does.
+fn given<'c>(command: &'c str, flag: &str) -> Vec<&'c str> {
+    let mut words = command.split(' ');
+    let mut values = Vec::new();
+    while let Some(word) = words.next() {
+        match word.strip_prefix(flag) {
+            Some("") => values.extend(words.next()),
+            Some(value) => values.extend(value.strip_prefix('=')),
+            None => {}
+        }
+    }
+    values
+}
+
 /// What makes two rows answers to different questions, if anything.
 fn difference(one: &Run, other: &Run) -> Option<String> {
     let number = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), |ns| ns.to_string());
@@ -90,9 +114,22 @@ fn difference(one: &Run, other: &Run) -> Option<String> {
         ("size_bytes", one.size_bytes.to_string(), other.size_bytes.to_string()),
         ("in_flight", number(one.in_flight), number(other.in_flight)),
         ("poll_interval_ns", number(one.poll_interval_ns), number(other.poll_interval_ns)),
+        ("slow.bytes_per_s", number(slow_rate(one)), number(slow_rate(other))),
     ];
+    // A part that was stopped has had the first of them only.
+    let other_storm = one.storms.iter().zip(&other.storms).find(|(a, b)| a.at_ns != b.at_ns);
+    if let Some((own, first)) = other_storm {
+        return Some(format!(
+            "it has a storm at {} ns, the first at {} ns",
+            own.at_ns, first.at_ns
+        ));
+    }
     let differing = fields.into_iter().find(|(_, one, other)| one != other);
     differing.map(|(name, one, other)| format!("its {name} is {one}, the first's {other}"))
+}
+
+fn slow_rate(run: &Run) -> Option<u64> {
+    run.slow.map(|slow| slow.bytes_per_s)
 }
 
 /// One row out of every part's.

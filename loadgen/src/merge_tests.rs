@@ -171,6 +171,20 @@ fn what_does_not_belong_together_is_refused() {
     };
     assert!(changed(|other| other.runs[0].size_bytes = 65).contains("size_bytes is 65"));
     assert!(changed(|other| other.runs[0].mode = "echo".into()).contains("its mode is echo"));
+    let stages = changed(|other| other.command.push_str(" --stage 10s:100 --stage=5s:0"));
+    assert!(stages.contains("its --stage is 10s:100 5s:0, the first's none"), "{stages}");
+    let slow = Slow { connections: 1, bytes_per_s: 7, closed_by_server: 0 };
+    let mut other = whole.clone();
+    other.runs[0].slow = Some(slow);
+    let failure = merge(vec![whole.clone(), other]).unwrap_err();
+    assert!(failure.line.contains("its slow.bytes_per_s is 7, the first's none"), "{failure:?}");
+    let at = |at_ns| {
+        let mut stormy = whole.clone();
+        stormy.runs[0].storms = vec![Storm { at_ns, ..Storm::default() }];
+        stormy
+    };
+    let failure = merge(vec![at(5), at(6)]).unwrap_err();
+    assert!(failure.line.contains("a storm at 6 ns, the first at 5 ns"), "{failure:?}");
     assert!(changed(|other| other.runs.clear()).contains("another number of rows"));
     assert!(changed(|other| other.runs[0].histograms = None).contains("--out bundle=PATH"));
     let damaged = changed(|other| {

@@ -9,8 +9,11 @@ use super::detail::tcp;
 use super::sentence::{joined, plural};
 use super::{NOT_MEASURED, Page, STYLE, duration, part};
 use crate::report::{memory, or_not_measured, signed_duration};
-use crate::result::Source;
+use crate::result::{Check, Source};
 use crate::verdict::State;
+
+/// More checks than these, as a comparison has: those that passed are folded away.
+const CHECKS_MAX: usize = 24;
 
 /// Every check with what was found and its limit.
 pub(super) fn trust(page: &Page<'_>) -> Markup {
@@ -24,6 +27,25 @@ pub(super) fn trust(page: &Page<'_>) -> Markup {
             }
             ul { @for reason in reasons { li { (reason) } } }
         } @else {
+            @let (bad, good): (Vec<&Check>, Vec<&Check>) =
+                checks.iter().partition(|check| check.state != State::Valid);
+            @if checks.len() <= CHECKS_MAX {
+                (table(&checks.iter().collect::<Vec<_>>()))
+            } @else {
+                @if !bad.is_empty() { (table(&bad)) }
+                details { summary { (good.len()) " checks passed" } (table(&good)) }
+            }
+        }
+        @if !generator.is_empty() {
+            p.small { "The generator itself: " (generator.join(", ")) "." }
+        }
+    };
+    part("trust", "Can this run be trusted?", "", &content)
+}
+
+/// Each check with what was measured and its limit.
+fn table(checks: &[&Check]) -> Markup {
+    html! {
             div.scroll { table.checks {
                 thead { tr { th { "check" } th { "measured" } th { "limit" } } }
                 tbody { @for check in checks {
@@ -41,12 +63,7 @@ pub(super) fn trust(page: &Page<'_>) -> Markup {
                     }
                 } }
             } }
-        }
-        @if !generator.is_empty() {
-            p.small { "The generator itself: " (generator.join(", ")) "." }
-        }
-    };
-    part("trust", "Can this run be trusted?", "", &content)
+    }
 }
 
 /// What this program used, the worst over the rows.
