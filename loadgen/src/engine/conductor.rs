@@ -18,13 +18,15 @@ use crate::engine::timeline::Timeline;
 use crate::engine::watch::{Situation, Watch};
 use crate::outcome::{Ended, Failure, Phase, Snapshot, Surroundings, Tick};
 use crate::part::{Meeting, Ready, Start};
-use crate::scenario::{Mode, SPAN_MAX, Scenario, Transport};
+use crate::scenario::{Arrival, Mode, SPAN_MAX, Scenario, Transport};
 
 /// From deciding to begin until the first message: every thread must have heard of it.
 const LEAD_NS: u64 = 50_000_000;
 
 /// How long replies are awaited after the window's end.
 pub(crate) const DRAIN_NS: u64 = 2_000_000_000;
+
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// How often the conductor looks at what has no doorbell.
 const LOOK_NS: u64 = 10_000_000;
@@ -69,6 +71,10 @@ pub(crate) struct Conductor {
     meeting: Option<Arc<dyn Meeting>>,
     /// Tells what the schedule has in a second; asked with times that rise.
     timetable: RefCell<Option<Timetable>>,
+    /// Of Poisson arrivals that a count ends: finds the last of them while the run goes on.
+    ending: Option<Timetable>,
+    /// Up to when Poisson arrivals were counted, second by second.
+    counted_ns: u64,
     watch: Watch,
     /// Messages in flight, each time that was looked at in the window, and how often.
     in_flight: (u64, u64),
@@ -87,6 +93,8 @@ impl Conductor {
             costs,
             meeting: None,
             timetable: RefCell::new(None),
+            ending: None,
+            counted_ns: 0,
             watch: Watch::default(),
             in_flight: (0, 0),
             stage: Stage::Connecting,
@@ -324,10 +332,15 @@ impl Conductor {
             Begin { origin_ns, window_start_ns, subscribers, publishers, first_thread, number_end };
         let mut timetable = self.plan.timetable(&begin);
         if let (Some(timetable), Some(count)) = (&mut timetable, scenario.traffic.count) {
-            // Known now: the schedule says when the last of them is due.
             begin.number_end = timetable.first_from(start_ns).saturating_add(count);
-            end_ns = end_ns.min(timetable.intended_ns(begin.number_end - 1).saturating_add(1));
+            // Where it is known now: the schedule says when the last of them is due.
+            if scenario.traffic.arrival == Arrival::Constant {
+                end_ns = end_ns.min(timetable.intended_ns(begin.number_end - 1).saturating_add(1));
+            } else {
+                self.ending = Some(timetable.clone());
+            }
         }
+        self.counted_ns = start_ns;
         // One that is asked for counts begins anew.
         self.timetable = RefCell::new(self.plan.timetable(&begin));
         self.control.set_begin(begin, end_ns);
@@ -368,7 +381,28 @@ impl Conductor {
         self.step_measuring(now_ns, start_ns)
     }
 
+    /// Counts Poisson arrivals as the run goes, so that nobody has to go through all of them at
+    /// its end.
+    fn keep_count(&mut self, now_ns: u64) {
+        if self.plan.scenario.traffic.arrival != Arrival::Poisson {
+            return;
+        }
+        if let Some(timetable) = self.timetable.get_mut() {
+            while self.counted_ns <= now_ns.min(self.control.window_end_ns()) {
+                timetable.first_from(self.counted_ns);
+                self.counted_ns += NS_PER_S;
+            }
+        }
+        if let (Some(ending), Some(begin)) = (&mut self.ending, self.control.begin())
+            && let Some(end_ns) = ending.end_of(begin.number_end, now_ns + 2 * LOOK_NS)
+        {
+            self.control.end_window(end_ns);
+            self.ending = None;
+        }
+    }
+
     fn step_measuring(&mut self, now_ns: u64, start_ns: u64) -> u64 {
+        self.keep_count(now_ns);
         let open = self.control.each(|report| &report.open);
         let returning = self.control.each(|report| &report.returning);
         let is_empty = open.iter().chain(&returning).all(|&count| count == 0);

@@ -122,15 +122,17 @@ pub(crate) struct Timetable {
     seed: u64,
     /// The last answer of [`Timetable::first_from`], and to what.
     found: (u64, u64),
+    /// All its answers about Poisson arrivals, in the order of time: going back to one is free.
+    told: Vec<(u64, u64)>,
 }
 
 impl Timetable {
     pub(crate) fn even(pacer: Pacer) -> Self {
-        Self { pacer, arrivals: None, seed: 0, found: (0, 0) }
+        Self { pacer, arrivals: None, seed: 0, found: (0, 0), told: Vec::new() }
     }
 
     pub(crate) fn poisson(pacer: Pacer, seed: u64) -> Self {
-        Self { pacer, arrivals: Some(Arrivals::new(seed)), seed, found: (0, 0) }
+        Self { pacer, arrivals: Some(Arrivals::new(seed)), seed, found: (0, 0), told: Vec::new() }
     }
 
     /// When message `k` is due; `k` never falls.
@@ -152,6 +154,9 @@ impl Timetable {
         if self.arrivals.is_none() {
             return self.pacer.count_before(at_ns);
         }
+        if let Ok(at) = self.told.binary_search_by_key(&at_ns, |(at_ns, _)| *at_ns) {
+            return self.told[at].1;
+        }
         let (asked_ns, mut k) = self.found;
         if at_ns < asked_ns {
             self.arrivals = Some(Arrivals::new(self.seed));
@@ -161,7 +166,23 @@ impl Timetable {
             k += 1;
         }
         self.found = (at_ns, k);
+        if self.told.last().is_none_or(|(last_ns, _)| *last_ns < at_ns) {
+            self.told.push((at_ns, k));
+        }
         k
+    }
+
+    /// Just after the last message before number `end`, if that is due before `by_ns`. Asked with
+    /// times that rise, and of a timetable of its own.
+    pub(crate) fn end_of(&mut self, end: u64, by_ns: u64) -> Option<u64> {
+        while self.found.1 < end {
+            let at_ns = self.intended_ns(self.found.1);
+            if at_ns >= by_ns {
+                return None;
+            }
+            self.found = (at_ns, self.found.1 + 1);
+        }
+        Some(self.found.0.saturating_add(1))
     }
 }
 
