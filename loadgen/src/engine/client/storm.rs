@@ -47,10 +47,12 @@ impl Storms {
 impl<D: Driver> Client<D> {
     /// When the next storm is due; far away if there is none.
     pub(super) fn storm_ns(&self) -> u64 {
-        let storms = &self.plan.scenario.traffic.storms;
+        // Asked twice a turn: nearly always there is none.
+        let Some(at) = self.plan.scenario.traffic.storms.get(self.storms.next) else {
+            return u64::MAX;
+        };
         let begin = self.control.begin().filter(|_| self.schedule.is_some());
-        let next = begin.zip(storms.get(self.storms.next));
-        next.map_or(u64::MAX, |(begin, at)| begin.window_start_ns.saturating_add(ns(*at)))
+        begin.map_or(u64::MAX, |begin| begin.window_start_ns.saturating_add(ns(*at)))
     }
 
     /// Drops everybody when that is due, and opens again whose time has come.
