@@ -1,7 +1,7 @@
 //! What is said and understood beside our own payload, so that any server can be driven.
 //!
 //! Not here: how it is said (`engine::script`). Everything is text as people typed it; what cannot
-//! be understood is refused by [`Speech::check`], which a scenario's own check calls. Invariant: a
+//! be understood is refused by `Speech::check`, which a scenario's own check calls. Invariant: a
 //! default speech changes nothing: payloads and routes are ringwire's.
 
 pub mod feed;
