@@ -74,25 +74,28 @@ print_ratios() {
     }' "$1"
 }
 
-# Anonymous resident memory of loadgen, in KiB, holding $2 idle connections on engine $1.
+# Anonymous resident memory of loadgen, in KiB, holding $2 idle connections on engine $1: a second
+# before its end, when everything is open and nothing is being closed.
 idle_kib() {
-  local engine=$1 count=$2 load waited resident=0 now
+  local engine=$1 count=$2 load now readings=()
   # Huge pages come 2 MiB at a time, which is more than all that is looked for.
   MIMALLOC_ALLOW_THP=0 "$release/loadgen" run "ws://$server_address/echo" --mode idle \
-    --connections "$count" --engine "$engine" --duration 2s --no-tui --quiet \
+    --connections "$count" --engine "$engine" --duration 3s --no-tui --quiet \
     >/dev/null 2>&1 </dev/null &
   load=$!
   started+=("$load")
-  for ((waited = 0; waited < 300; waited++)); do
+  while [ "${#readings[@]}" -lt 300 ] && kill -0 "$load" 2>/dev/null; do
     now=$(awk '/^RssAnon/ { print $2 }' "/proc/$load/status" 2>/dev/null || true)
     [ -n "$now" ] || break
-    # The last reading while it lives: everything is open by then, and nothing closed yet.
-    resident=$now
+    readings+=("$now")
     sleep 0.1
-    kill -0 "$load" 2>/dev/null || break
   done
   wait "$load" || true
-  echo "$resident"
+  if [ "${#readings[@]}" -lt 15 ]; then
+    echo "loadgen ended before its memory could be read" >&2
+    exit 1
+  fi
+  echo "${readings[-12]}"
 }
 
 need_two_cpus
