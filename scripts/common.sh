@@ -208,20 +208,24 @@ json_first() {
   tr -d ' \n' <"$1" | grep -o "\"$2\":[0-9]*" | sed -n 1p | sed 's/.*://' || true
 }
 
+# For awk: the median of v[1..n], which it leaves sorted.
+awk_median='
+  function sort_values(v, n,   i, j, t) {
+    for (i = 2; i <= n; i++)
+      for (j = i; j > 1 && v[j] < v[j - 1]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+  }
+  function median(v, n) {
+    sort_values(v, n)
+    return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+  }
+'
+
 # A table of blocks.tsv: for each thing measured its median, least and greatest CPU per message,
 # the median over the rounds of its ratio to $1 in the same round, and the fewest messages of a
 # block (a block that stalled shows there). Blocks whose load called its own run invalid are
 # counted in the last column.
 print_table() {
-  awk -F '\t' -v base="$1" '
-    function sort_values(v, n,   i, j, t) {
-      for (i = 2; i <= n; i++)
-        for (j = i; j > 1 && v[j] < v[j - 1]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-    }
-    function median(v, n) {
-      sort_values(v, n)
-      return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-    }
+  awk -F '\t' -v base="$1" "$awk_median"'
     FNR == 1 { next }
     !($3 in seen) { seen[$3] = 1; names[++kinds] = $3 }
     {

@@ -47,15 +47,7 @@ run_block() {
 
 # Lines `what, rounds' ratios` as a table, with loadgen's own medians.
 print_ratios() {
-  awk -F '\t' '
-    function sort_values(v, n,   i, j, t) {
-      for (i = 2; i <= n; i++)
-        for (j = i; j > 1 && v[j] < v[j - 1]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-    }
-    function median(v, n) {
-      sort_values(v, n)
-      return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-    }
+  awk -F '\t' "$awk_median"'
     FNR == 1 { next }
     !($3 in seen) { seen[$3] = 1; names[++kinds] = $3 }
     { n[$3]++; server[$3, n[$3]] = $5; load[$3, n[$3]] = $6 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use self::series::{Sums, intervals};
 use crate::result::{
     Agent, Churn, Compression, Connections, Document, Ended, ErrorDetail, Fairness, Latency,
-    Loadgen, Phases, PublishToNobody, Run, Server, Slow, Storm, Tcp, WireShare, rounded,
+    Loadgen, Phases, PublishToNobody, Run, Server, Slow, Stage, Storm, Tcp, WireShare, rounded,
 };
 use crate::verdict::Verdict;
 
@@ -65,16 +65,6 @@ fn check(parts: &[Document]) -> Result<(), Failure> {
         if part.runs.len() != first.runs.len() {
             return wrong(number, "it has another number of rows");
         }
-        for flag in ["--arrival", "--stage"] {
-            let [own, of_first] = [part, first].map(|one| given(&one.command, flag));
-            if own != of_first {
-                let [own, of_first] = [own, of_first].map(|values| match values.len() {
-                    0 => "none".to_owned(),
-                    _ => values.join(" "),
-                });
-                return wrong(number, &format!("its {flag} is {own}, the first's {of_first}"));
-            }
-        }
         for (run, of_first) in part.runs.iter().zip(&first.runs) {
             if let Some(what) = difference(run, of_first) {
                 return wrong(number, &what);
@@ -91,20 +81,6 @@ fn check(parts: &[Document]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a command line gives to a flag, each time that it does.
-fn given<'c>(command: &'c str, flag: &str) -> Vec<&'c str> {
-    let mut words = command.split(' ');
-    let mut values = Vec::new();
-    while let Some(word) = words.next() {
-        match word.strip_prefix(flag) {
-            Some("") => values.extend(words.next()),
-            Some(value) => values.extend(value.strip_prefix('=')),
-            None => {}
-        }
-    }
-    values
-}
-
 /// What makes two rows answers to different questions, if anything.
 fn difference(one: &Run, other: &Run) -> Option<String> {
     let number = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), |ns| ns.to_string());
@@ -114,6 +90,8 @@ fn difference(one: &Run, other: &Run) -> Option<String> {
         ("size_bytes", one.size_bytes.to_string(), other.size_bytes.to_string()),
         ("in_flight", number(one.in_flight), number(other.in_flight)),
         ("poll_interval_ns", number(one.poll_interval_ns), number(other.poll_interval_ns)),
+        ("arrival", arrival(one), arrival(other)),
+        ("stages", stages(one), stages(other)),
         ("slow.bytes_per_s", number(slow_rate(one)), number(slow_rate(other))),
     ];
     // A part that was stopped has had the first of them only.
@@ -126,6 +104,18 @@ fn difference(one: &Run, other: &Run) -> Option<String> {
     }
     let differing = fields.into_iter().find(|(_, one, other)| one != other);
     differing.map(|(name, one, other)| format!("its {name} is {one}, the first's {other}"))
+}
+
+fn arrival(run: &Run) -> String {
+    run.arrival.clone().unwrap_or_else(|| "constant".to_owned())
+}
+
+fn stages(run: &Run) -> String {
+    let told = |stage: &Stage| format!("{} ns to {}/s", stage.lasts_ns, stage.rate_per_s);
+    match run.stages.as_slice() {
+        [] => "none".to_owned(),
+        stages => stages.iter().map(told).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn slow_rate(run: &Run) -> Option<u64> {

@@ -171,8 +171,12 @@ fn what_does_not_belong_together_is_refused() {
     };
     assert!(changed(|other| other.runs[0].size_bytes = 65).contains("size_bytes is 65"));
     assert!(changed(|other| other.runs[0].mode = "echo".into()).contains("its mode is echo"));
-    let stages = changed(|other| other.command.push_str(" --stage 10s:100 --stage=5s:0"));
-    assert!(stages.contains("its --stage is 10s:100 5s:0, the first's none"), "{stages}");
+    let poisson = changed(|other| other.runs[0].arrival = Some("poisson".into()));
+    assert!(poisson.contains("its arrival is poisson, the first's constant"), "{poisson}");
+    let stages = changed(|other| {
+        other.runs[0].stages = vec![Stage { lasts_ns: 10, rate_per_s: 100.0 }];
+    });
+    assert!(stages.contains("its stages is 10 ns to 100/s, the first's none"), "{stages}");
     let slow = Slow { connections: 1, bytes_per_s: 7, closed_by_server: 0 };
     let mut other = whole.clone();
     other.runs[0].slow = Some(slow);

@@ -9,7 +9,7 @@ mod latency;
 
 pub(crate) use detail::{
     Agent, Check, Churn, Confidence, ErrorDetail, Estimate, Fairness, Histograms, Phases, Slow,
-    Storm, Tcp, ThresholdResult, WireShare,
+    Stage, Storm, Tcp, ThresholdResult, WireShare,
 };
 pub(crate) use latency::Latency;
 
@@ -135,6 +135,12 @@ pub(crate) struct Run {
     pub(crate) wire_share: Option<WireShare>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) error_details: Vec<ErrorDetail>,
+    /// How an open loop's messages are spread over time, where that is not evenly: `poisson`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrival: Option<String>,
+    /// `--stage`, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stages: Vec<Stage>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) storms: Vec<Storm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -408,6 +414,8 @@ mod tests {
     fn sample() -> Document {
         let scenario = crate::cli::plan::tests::scenario();
         let mut run = crate::summary::run(&scenario, &samples::outcome());
+        run.arrival = Some("poisson".to_owned());
+        run.stages = vec![Stage { lasts_ns: 1, rate_per_s: 0.5 }];
         run.theory = Some(Figures::NONE);
         run.direction = Some("both".to_owned());
         (run.tls_ns, run.tls_resumed) = (Some(Latency::default()), Some(0));

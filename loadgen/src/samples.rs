@@ -8,8 +8,8 @@ use loadgen::outcome::{
 use loadgen::recorder::{Recorder, Sparse};
 use std::collections::BTreeMap;
 
-use crate::machine::Machine;
-use crate::result::{Document, Ended, SCHEMA};
+use crate::commands;
+use crate::result::{Document, Ended};
 use crate::verdict::Verdict;
 
 /// `count` values, evenly spread over 1..=1000 microseconds.
@@ -122,20 +122,10 @@ pub(crate) fn outcome() -> Outcome {
 /// A document without runs.
 pub(crate) fn document() -> Document {
     Document {
-        schema: SCHEMA.to_owned(),
         command: "loadgen run ws://h:1/echo".to_owned(),
         commit: None,
-        seed: 1,
         started_at: "2026-11-21T23:20:00Z".to_owned(),
-        ended: Ended::Completed,
-        verdict: Verdict::valid(),
-        machine: Machine::read(),
-        runs: Vec::new(),
-        publish_to_nobody: None,
-        labels: BTreeMap::new(),
-        thresholds: Vec::new(),
-        checks: Vec::new(),
-        findings: Vec::new(),
+        ..commands::document(1, Ended::Completed, Verdict::valid())
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) fn run(scenario: &Scenario, outcome: &Outcome) -> Run {
         tcp: parts::tcp(outcome),
         wire_share: parts::wire_share(outcome),
         error_details: parts::error_details(outcome),
+        arrival: traffic::arrival(scenario),
+        stages: traffic::stages(scenario),
         storms: traffic::storms(scenario, outcome),
         churn: traffic::churn(scenario, outcome),
         slow: traffic::slow(scenario, outcome),

@@ -63,6 +63,14 @@ pub(crate) struct ErrorDetail {
     pub(crate) cure: String,
 }
 
+/// A part of a schedule whose rate goes from that before to its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stage {
+    pub(crate) lasts_ns: u64,
+    /// At its end, of all connections together.
+    pub(crate) rate_per_s: f64,
+}
+
 /// All connections dropped at once, and how long until all was well again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Storm {

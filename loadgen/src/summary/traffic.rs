@@ -6,12 +6,31 @@
 
 use loadgen::outcome::{Interval, Outcome};
 use loadgen::recorder::Sparse;
-use loadgen::scenario::{Mode, Scenario};
+use loadgen::scenario::{Arrival, Mode, Rate, Scenario};
 
-use crate::result::{Churn, Latency, Slow, Storm, per};
+use crate::result::{Churn, Latency, Slow, Stage, Storm, per};
 
 /// How far the p99 of a storm that is over may be above that before it.
 const ABOVE_NS: u64 = 1_000_000;
+
+/// How messages are spread over time, where that is not evenly.
+pub(super) fn arrival(scenario: &Scenario) -> Option<String> {
+    match scenario.traffic.arrival {
+        Arrival::Constant => None,
+        Arrival::Poisson => Some("poisson".to_owned()),
+    }
+}
+
+/// The stages of the schedule.
+pub(super) fn stages(scenario: &Scenario) -> Vec<Stage> {
+    let stages = scenario.traffic.stages.iter();
+    stages
+        .map(|stage| Stage {
+            lasts_ns: u64::try_from(stage.lasts.as_nanos()).unwrap_or(u64::MAX),
+            rate_per_s: stage.rate.map_or(0.0, Rate::events_per_s),
+        })
+        .collect()
+}
 
 /// Every storm that took place.
 pub(super) fn storms(scenario: &Scenario, outcome: &Outcome) -> Vec<Storm> {
